@@ -1,0 +1,115 @@
+//! What happened in a conversation.
+//!
+//! What a person wrote or is known by sits in one field, `personal`, of its event, so that it can be
+//! sealed as a whole without touching the rest.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ClientMessageId, MessageId, UserId};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ConversationEvent {
+    ConversationStarted(ConversationStarted),
+    MemberJoined(MemberJoined),
+    MessageSent(MessageSent),
+    ConversationRead(ConversationRead),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ConversationKind {
+    /// Between two, started by the first message.
+    Direct,
+    /// Created with its members.
+    Group,
+}
+
+impl ConversationKind {
+    /// The name used on the wire and in the views.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// A conversation began; its members follow as [`MemberJoined`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationStarted {
+    pub kind: ConversationKind,
+    pub created_by: UserId,
+    #[serde(default, skip_serializing_if = "PersonalTitle::is_empty")]
+    pub personal: PersonalTitle,
+}
+
+/// The personal part of [`ConversationStarted`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PersonalTitle {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+impl PersonalTitle {
+    fn is_empty(&self) -> bool {
+        self.title.is_none()
+    }
+}
+
+/// A user became a member: what is said from here on is in their stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberJoined {
+    pub member_id: UserId,
+}
+
+/// A member said something.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageSent {
+    pub message_id: MessageId,
+    /// 1, 2, 3 … within the conversation.
+    pub sequence: u64,
+    pub sender_id: UserId,
+    pub sender_role: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<ClientMessageId>,
+    pub personal: PersonalMessage,
+}
+
+/// The personal part of [`MessageSent`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PersonalMessage {
+    pub content: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// A file that lies elsewhere, named in a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    pub name: String,
+    /// `http` or `https`.
+    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+    /// In bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+/// A member's read mark moved forward to `through`, a message's `sequence`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationRead {
+    pub reader_id: UserId,
+    pub through: u64,
+}

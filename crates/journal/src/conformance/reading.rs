@@ -1,0 +1,131 @@
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use verbatim_domain::StreamId;
+
+use super::{
+    Place, append_one, committed, conversation, duplicate, key, message, messages, positions,
+    read_all, sequences,
+};
+use crate::{Journal, Snapshot};
+
+pub async fn a_reader_of_a_growing_journal_sees_no_hole<P: Place>() {
+    const CALLERS: u64 = 4;
+    const APPENDS: u64 = 50;
+    const EVENTS: u64 = CALLERS * APPENDS * 3;
+    let place = P::new().await;
+    let journal = Arc::new(place.open().await);
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let journal = Arc::clone(&journal);
+        callers.spawn(async move {
+            let stream = conversation(&format!("c{caller}"));
+            for n in 0..APPENDS {
+                let append = messages(&stream, n * 3, &format!("{caller}/{n}"), 3);
+                committed(append_one(&*journal, append).await);
+            }
+        });
+    }
+    let mut position = 0;
+    while position < EVENTS {
+        while let Some(done) = callers.try_join_next() {
+            done.expect("the caller was answered");
+        }
+        let head = journal.head().await.expect("a head");
+        let page = journal.read_after(position, 7).await.expect("a page");
+        let expected: Vec<_> = (position + 1..=position + page.len() as u64).collect();
+        assert_eq!(positions(&page), expected);
+        position += page.len() as u64;
+        assert!(page.len() == 7 || position >= head, "stopped at {position}, before {head}");
+        tokio::task::yield_now().await;
+    }
+    callers.join_all().await;
+}
+
+pub async fn pages_follow_on_each_other<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    committed(append_one(&journal, messages(&conversation("a"), 0, "1", 10)).await);
+    let mut read = Vec::new();
+    for (after, expected) in [(0, 4), (4, 4), (8, 2), (10, 0), (11, 0)] {
+        let page = journal.read_after(after, 4).await.expect("a page");
+        assert_eq!(page.len(), expected, "after {after}");
+        read.extend(page);
+    }
+    assert_eq!(positions(&read), (1..=10).collect::<Vec<_>>());
+    assert!(journal.read_after(0, 0).await.expect("a page").is_empty());
+}
+
+pub async fn a_stream_is_read_after_a_sequence<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    let (a, b) = (conversation("a"), conversation("b"));
+    committed(append_one(&journal, messages(&a, 0, "1", 4)).await);
+    committed(append_one(&journal, messages(&b, 0, "2", 4)).await);
+    committed(append_one(&journal, messages(&a, 4, "3", 4)).await);
+    for (after, limit, expected) in [(0, 3, 3), (3, 3, 3), (6, 3, 2), (8, 3, 0), (0, 100, 8)] {
+        let page = journal.read_stream(&a, after, limit).await.expect("a page");
+        assert_eq!(sequences(&page), (after + 1..=after + expected).collect::<Vec<_>>());
+        assert!(page.iter().all(|event| event.stream == a));
+    }
+    // An inbox may have a conversation's name.
+    let inbox = StreamId::inbox(&"a".parse().expect("an id"));
+    assert!(journal.read_stream(&inbox, 0, 10).await.expect("a page").is_empty());
+}
+
+pub async fn a_command_is_found_by_its_key<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    let stream = conversation("a");
+    let events = committed(append_one(&journal, messages(&stream, 0, "three", 3)).await);
+    committed(append_one(&journal, message(&stream, 3, "one")).await);
+    let found = journal.find_by_key(&key("three")).await.expect("an answer");
+    assert_eq!(found.as_ref(), events.last());
+    let mut foreign = key("three");
+    foreign.issuer = "user_2".into();
+    for unknown in [key("four"), foreign] {
+        assert_eq!(journal.find_by_key(&unknown).await.expect("an answer"), None);
+    }
+}
+
+pub async fn a_journal_is_the_same_when_opened_again<P: Place>() {
+    let place = P::new().await;
+    let stream = conversation("a");
+    let journal = Arc::new(place.open().await);
+    let id = journal.id();
+    let original = committed(append_one(&*journal, messages(&stream, 0, "once", 3)).await);
+    place.close(journal).await;
+
+    let journal = Arc::new(place.open().await);
+    assert_eq!(journal.id(), id);
+    assert_eq!(journal.head().await.expect("a head"), 3);
+    assert_eq!(read_all(&*journal).await, original);
+    let again = append_one(&*journal, messages(&stream, 0, "once", 3)).await;
+    assert_eq!(duplicate(again), original[2]);
+    let next = committed(append_one(&*journal, message(&stream, 3, "next")).await);
+    assert_eq!((next[0].position, next[0].sequence), (4, 4));
+    assert!(next[0].recorded_at >= original[2].recorded_at);
+    place.close(journal).await;
+
+    let other = P::new().await;
+    assert_ne!(other.open().await.id(), id);
+}
+
+pub async fn a_newer_snapshot_replaces_an_older_one<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    let snapshot = |name: &str, sequence: u64| Snapshot {
+        stream: conversation(name),
+        sequence,
+        state: format!("{{\"messages\":{sequence},\"note\":\"🦀\"}}"),
+    };
+    assert_eq!(journal.load_snapshot(&conversation("a")).await.expect("an answer"), None);
+    let first = vec![snapshot("a", 5), snapshot("b", 1)];
+    journal.save_snapshots(first).await.expect("saved");
+    journal.save_snapshots(vec![snapshot("a", 9)]).await.expect("saved");
+    journal.save_snapshots(vec![snapshot("a", 7)]).await.expect("saved");
+    for expected in [snapshot("a", 9), snapshot("b", 1)] {
+        let loaded = journal.load_snapshot(&expected.stream).await.expect("an answer");
+        assert_eq!(loaded, Some(expected));
+    }
+}

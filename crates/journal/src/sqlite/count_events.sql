@@ -1,0 +1,2 @@
+select count(*), coalesce(max(position), 0)
+from events

@@ -1,0 +1,40 @@
+//! Failures of `SQLite`, sorted by what the caller does about them.
+
+use std::sync::Arc;
+
+use crate::Error;
+
+/// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, without what extends them.
+const CORRUPT: [i32; 2] = [11, 26];
+
+/// A failure that can be told to each who waited for the same transaction.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Unavailable(Arc<sqlx::Error>),
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        let corrupt = match &error {
+            sqlx::Error::Database(error) => error
+                .code()
+                .and_then(|code| code.parse::<i32>().ok())
+                .is_some_and(|code| CORRUPT.contains(&(code & 0xff))),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => true,
+            _ => false,
+        };
+        if corrupt { Self::Corrupt(error.to_string()) } else { Self::Unavailable(Arc::new(error)) }
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Unavailable(error) => Self::Unavailable(Box::new(error)),
+            Failed::Corrupt(what) => Self::Corrupt(what),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+select aggregate_type, aggregate_id
+from events
+group by aggregate_type, aggregate_id
+having count(*) <> max(sequence)
+limit 1

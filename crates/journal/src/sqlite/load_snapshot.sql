@@ -1,0 +1,3 @@
+select sequence, state
+from snapshots
+where aggregate_type = ? and aggregate_id = ?

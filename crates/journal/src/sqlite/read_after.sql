@@ -1,0 +1,7 @@
+select
+    position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+    payload, metadata, recorded_at, issuer, key
+from events
+where position > ?
+order by position
+limit ?

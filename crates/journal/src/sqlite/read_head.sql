@@ -1,0 +1,4 @@
+select position, recorded_at
+from events
+order by position desc
+limit 1

@@ -1,0 +1,307 @@
+//! The one task that writes: it commits everything that waits in one transaction.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
+use verbatim_domain::{Event, StreamId};
+use verbatim_protocol::{CommandKey, Recorded, Timestamp};
+use verbatim_sqlite::{Database, begin, commit, rollback};
+
+use super::Failed;
+use super::heads::StreamHeads;
+use super::rows::{NewRow, append_events, find_commands, find_heads, recorded};
+use crate::{Append, Appended, Error, Snapshot};
+
+/// Past this many events no more requests are taken into a transaction. One request always is.
+const EVENTS_IN_A_TRANSACTION: usize = 4_096;
+
+/// Half of the stream heads that are remembered at most.
+const HEADS_IN_A_GENERATION: usize = 65_536;
+
+/// An [`Append`] whose events have been written down, which the caller's task does.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    stream: StreamId,
+    expected: u64,
+    events: Vec<(Event, String)>,
+    key: CommandKey,
+    metadata: Arc<str>,
+}
+
+impl Prepared {
+    pub(super) fn new(append: Append) -> Result<Self, serde_json::Error> {
+        let Append { stream, expected, events, key, metadata } = append;
+        let events = events
+            .into_iter()
+            .map(|event| event.payload().map(|payload| (event, payload)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { stream, expected, events, key, metadata })
+    }
+}
+
+pub(super) enum Work {
+    Append {
+        appends: Vec<Prepared>,
+        reply: oneshot::Sender<Result<Vec<Appended>, Error>>,
+    },
+    Snapshots {
+        snapshots: Vec<Snapshot>,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Takes in no more, and ends once all that waits is done.
+    Close,
+}
+
+impl Work {
+    fn events(&self) -> usize {
+        match self {
+            Self::Append { appends, .. } => appends.iter().map(|append| append.events.len()).sum(),
+            Self::Snapshots { snapshots, .. } => snapshots.len(),
+            Self::Close => 0,
+        }
+    }
+}
+
+/// What the writer knows of the file without asking it.
+struct Known {
+    head: u64,
+    last_recorded_at: Timestamp,
+    streams: StreamHeads,
+}
+
+pub(super) struct Writer {
+    database: Arc<Database>,
+    /// The head, for all to see.
+    head: Arc<AtomicU64>,
+    /// `None` from a failed transaction until the file has been asked what it holds.
+    known: Option<Known>,
+}
+
+impl Writer {
+    pub(super) async fn new(database: Arc<Database>) -> Result<Self, sqlx::Error> {
+        let mut writer = Self { database, head: Arc::default(), known: None };
+        writer.known = Some(writer.recover().await?);
+        Ok(writer)
+    }
+
+    pub(super) fn head(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.head)
+    }
+
+    /// Commits what is handed in, in that order, until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+        while let Some(first) = queue.recv().await {
+            let mut events = first.events();
+            let mut group = vec![first];
+            while events < EVENTS_IN_A_TRANSACTION
+                && let Ok(work) = queue.try_recv()
+            {
+                events += work.events();
+                group.push(work);
+            }
+            if group.iter().any(|work| matches!(work, Work::Close)) {
+                queue.close();
+            }
+            let span = tracing::debug_span!("journal.append", requests = group.len(), events);
+            self.settle(group).instrument(span).await;
+        }
+    }
+
+    async fn settle(&mut self, group: Vec<Work>) {
+        let mut batches = Vec::with_capacity(group.len());
+        let mut batch_replies = Vec::with_capacity(group.len());
+        let mut snapshots = Vec::new();
+        let mut snapshot_replies = Vec::new();
+        for work in group {
+            match work {
+                Work::Append { appends, reply } => {
+                    batches.push(appends);
+                    batch_replies.push(reply);
+                }
+                Work::Snapshots { snapshots: mut some, reply } => {
+                    snapshots.append(&mut some);
+                    snapshot_replies.push(reply);
+                }
+                Work::Close => {}
+            }
+        }
+        if batches.is_empty() && snapshots.is_empty() {
+            return;
+        }
+        // Whoever no longer waits for its answer has dropped the other end; the outcome stands.
+        match self.commit(batches, snapshots).await {
+            Ok(outcomes) => {
+                for (reply, outcome) in batch_replies.into_iter().zip(outcomes) {
+                    drop(reply.send(Ok(outcome)));
+                }
+                for reply in snapshot_replies {
+                    drop(reply.send(Ok(())));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "nothing was committed to the journal");
+                self.known = self.recover().await.ok();
+                for reply in batch_replies {
+                    drop(reply.send(Err(error.clone().into())));
+                }
+                for reply in snapshot_replies {
+                    drop(reply.send(Err(error.clone().into())));
+                }
+            }
+        }
+    }
+
+    /// One transaction. What is known of the file is lost on the way out with an error.
+    async fn commit(
+        &mut self,
+        batches: Vec<Vec<Prepared>>,
+        snapshots: Vec<Snapshot>,
+    ) -> Result<Vec<Vec<Appended>>, Failed> {
+        let mut known = match self.known.take() {
+            Some(known) => known,
+            None => self.recover().await?,
+        };
+        let database = Arc::clone(&self.database);
+        let mut connection = database.writer().lock().await;
+        begin(&mut connection).await?;
+        let mut numbering = Numbering {
+            head: known.head,
+            recorded_at: Timestamp::now().max(known.last_recorded_at),
+            used: used_keys(&mut connection, &batches).await?,
+            heads: stream_heads(&mut connection, &mut known.streams, &batches).await?,
+            rows: Vec::new(),
+        };
+        let outcomes: Vec<Vec<_>> = batches
+            .into_iter()
+            .map(|batch| batch.into_iter().map(|append| numbering.add(append)).collect())
+            .collect();
+        append_events(&mut connection, &mut numbering.rows).await?;
+        for snapshot in &snapshots {
+            sqlx::query(include_str!("save_snapshot.sql"))
+                .bind(snapshot.stream.aggregate_type.as_str())
+                .bind(&*snapshot.stream.aggregate_id)
+                .bind(snapshot.sequence as i64)
+                .bind(&*snapshot.state)
+                .execute(&mut *connection)
+                .await?;
+        }
+        commit(&mut connection).await?;
+        for (stream, head) in &numbering.heads {
+            known.streams.set(stream, *head);
+        }
+        if !numbering.rows.is_empty() {
+            known.head = numbering.head;
+            known.last_recorded_at = numbering.recorded_at;
+        }
+        self.head.store(known.head, Ordering::Release);
+        self.known = Some(known);
+        Ok(outcomes)
+    }
+
+    /// Ends what may be left of a failed transaction, and asks the file what it holds.
+    async fn recover(&mut self) -> Result<Known, sqlx::Error> {
+        let mut connection = self.database.writer().lock().await;
+        rollback(&mut connection).await?;
+        // On a full disk this lets the log start over in the space that it has, unless the file
+        // itself needs more.
+        let folded = sqlx::query("pragma wal_checkpoint(passive)").execute(&mut *connection).await;
+        if let Err(error) = folded {
+            tracing::debug!(%error, "the write-ahead log was not folded in");
+        }
+        let last =
+            sqlx::query(include_str!("read_head.sql")).fetch_optional(&mut *connection).await?;
+        let (head, last_recorded_at) = match last {
+            Some(row) => (row.try_get::<i64, _>(0)? as u64, Timestamp(row.try_get(1)?)),
+            None => (0, Timestamp(0)),
+        };
+        self.head.store(head, Ordering::Release);
+        Ok(Known { head, last_recorded_at, streams: StreamHeads::new(HEADS_IN_A_GENERATION) })
+    }
+}
+
+/// The keys among these that the journal holds, with the last events of their commands.
+async fn used_keys(
+    connection: &mut SqliteConnection,
+    batches: &[Vec<Prepared>],
+) -> Result<HashMap<CommandKey, Arc<Recorded>>, Failed> {
+    let keys: Vec<_> = batches.iter().flatten().map(|append| &append.key).collect();
+    let found = find_commands(connection, &keys).await?;
+    let mut used = HashMap::with_capacity(found.len());
+    for row in found {
+        let last = recorded(&row)?;
+        if let Some(key) = &last.command {
+            used.insert(key.clone(), last);
+        }
+    }
+    Ok(used)
+}
+
+/// The heads of all the streams that these follow on.
+async fn stream_heads(
+    connection: &mut SqliteConnection,
+    known: &mut StreamHeads,
+    batches: &[Vec<Prepared>],
+) -> Result<HashMap<StreamId, u64>, sqlx::Error> {
+    let mut heads = HashMap::new();
+    let mut unknown = HashSet::new();
+    for append in batches.iter().flatten() {
+        if !heads.contains_key(&append.stream) && !unknown.contains(&append.stream) {
+            match known.get(&append.stream) {
+                Some(head) => drop(heads.insert(append.stream.clone(), head)),
+                None => drop(unknown.insert(append.stream.clone())),
+            }
+        }
+    }
+    let unknown: Vec<_> = unknown.into_iter().collect();
+    let found = find_heads(connection, &unknown).await?;
+    heads.extend(unknown.into_iter().zip(found));
+    Ok(heads)
+}
+
+/// What a transaction is about to add, checked and numbered in order.
+struct Numbering {
+    head: u64,
+    recorded_at: Timestamp,
+    used: HashMap<CommandKey, Arc<Recorded>>,
+    heads: HashMap<StreamId, u64>,
+    rows: Vec<NewRow>,
+}
+
+impl Numbering {
+    fn add(&mut self, append: Prepared) -> Appended {
+        let Prepared { stream, expected, events, key, metadata } = append;
+        if let Some(original) = self.used.get(&key) {
+            return Appended::Duplicate(Arc::clone(original));
+        }
+        let head = self.heads.get_mut(&stream).expect("all streams' heads were loaded");
+        if *head != expected {
+            return Appended::Conflict;
+        }
+        let mut committed = Vec::with_capacity(events.len());
+        let last = events.len();
+        for (n, (event, payload)) in events.into_iter().enumerate() {
+            self.head += 1;
+            *head += 1;
+            let recorded = Arc::new(Recorded {
+                position: self.head,
+                stream: stream.clone(),
+                sequence: *head,
+                recorded_at: self.recorded_at,
+                command: (n + 1 == last).then(|| key.clone()),
+                metadata: Arc::clone(&metadata),
+                event,
+            });
+            committed.push(Arc::clone(&recorded));
+            self.rows.push(NewRow { recorded, payload });
+        }
+        if let Some(last) = committed.last() {
+            self.used.insert(key, Arc::clone(last));
+        }
+        Appended::Committed(committed)
+    }
+}

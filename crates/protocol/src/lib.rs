@@ -1,0 +1,21 @@
+//! What travels: between clients and gateways ([`client`], [`error`], [`cursor`]), and between the
+//! services ([`command`], [`recorded`], [`frame`], [`presence`]).
+//!
+//! Everything here is data. The wire contract's shapes are defined once, in [`client`], and used by
+//! Socket.IO and REST alike.
+
+pub mod client;
+pub mod command;
+pub mod cursor;
+pub mod error;
+pub mod frame;
+pub mod presence;
+pub mod recorded;
+pub mod timestamp;
+
+pub use command::{Command, CommandEnvelope, Committed, Reply};
+pub use cursor::{JournalId, StreamCursor};
+pub use error::{ErrorCode, Failure};
+pub use frame::{Frame, List, MessagePush, Push, Refresh};
+pub use recorded::{CommandKey, Recorded};
+pub use timestamp::Timestamp;

@@ -1,0 +1,266 @@
+//! How Verbatim opens a `SQLite` file.
+//!
+//! Invariant: of each file exactly one connection writes, and it alone checkpoints the write-ahead
+//! log. All others are `query_only` with auto-checkpoint off. (The bundled `SQLite` is older than
+//! 3.51.3, in which a commit on one connection while another checkpoints can lose data.) Two
+//! processes never open the same file: the executable locks the data folder.
+
+mod transaction;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::Mutex;
+
+pub use transaction::{begin, commit, rollback};
+
+/// How far the write-ahead log grows until the writer folds it into the file, in pages of 4 KiB.
+/// The more, the fewer writes: a page that changes again and again is folded in once. The less, the
+/// shorter the stall of the commit that does it, and the start after a crash.
+const CHECKPOINT_PAGES: &str = "8000";
+
+/// What a writer keeps of the file in memory, in KiB; negative as `SQLite` wants it.
+const WRITER_CACHE_KIB: &str = "-65536";
+
+/// What the write-ahead log is cut back to once a reader no longer needs more of it, in bytes.
+const LOG_SIZE_LIMIT: &str = "67108864";
+
+/// Rows that a connection's thread may be ahead of the task that takes them.
+const ROW_BUFFER: usize = 512;
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A commit that has returned survives a power loss (`synchronous=FULL`).
+    Full,
+    /// Survives a crash of the process; a power loss may take the last commits back, in order
+    /// (`synchronous=NORMAL`).
+    Normal,
+}
+
+/// Why a file can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot open {path}: {source}")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Also when the file was made by a newer version.
+    #[error("cannot bring the schema of {path} up to date: {source}")]
+    Migrate {
+        path: PathBuf,
+        #[source]
+        source: MigrateError,
+    },
+}
+
+/// An open file: one writer, some readers.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+}
+
+impl Database {
+    /// Opens the file, or creates it readable by its owner only, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(
+        path: &Path,
+        durability: Durability,
+        readers: u32,
+        migrations: &Migrator,
+    ) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Open { path: path.to_owned(), source };
+        create(path).map_err(|error| failed(sqlx::Error::Io(error)))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(Duration::from_secs(5))
+            .statement_cache_capacity(256)
+            .row_buffer_size(ROW_BUFFER)
+            .disable_statement_logging();
+        let mut writer = options
+            .clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match durability {
+                Durability::Full => SqliteSynchronous::Full,
+                Durability::Normal => SqliteSynchronous::Normal,
+            })
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("journal_size_limit", LOG_SIZE_LIMIT)
+            .pragma("cache_size", WRITER_CACHE_KIB)
+            // Else `insert or replace` deletes rows without asking the triggers that forbid it.
+            .pragma("recursive_triggers", "1")
+            .connect()
+            .await
+            .map_err(failed)?;
+        // `run` would do the same, but its future isn't `Send` for every lifetime.
+        migrations
+            .run_direct(&mut writer)
+            .await
+            .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(readers)
+            .min_connections(1)
+            .connect_with(options.pragma("query_only", "1").pragma("wal_autocheckpoint", "0"))
+            .await
+            .map_err(failed)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Connections that can't write.
+    #[must_use]
+    pub fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// The one connection that writes. A transaction on it must not be cancelled halfway: run it in
+    /// a task of its own.
+    #[must_use]
+    pub fn writer(&self) -> &Mutex<SqliteConnection> {
+        &self.writer
+    }
+
+    /// Writes one state of the database to `to`, a new or an empty file, while it is in use. The log
+    /// can't be folded in meanwhile. The caller waits for the disk.
+    ///
+    /// # Errors
+    /// `SQLite`'s; what it has written until then is left.
+    pub async fn copy(&self, to: &Path) -> Result<(), sqlx::Error> {
+        let to = to.to_str().ok_or_else(|| {
+            let error = io::Error::new(io::ErrorKind::InvalidFilename, "the path is not UTF-8");
+            sqlx::Error::Io(error)
+        })?;
+        // `query_only` would forbid this; opened for reading, it can write no other file than `to`.
+        let mut reader = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(true)
+            .pragma("wal_autocheckpoint", "0")
+            .disable_statement_logging()
+            .connect()
+            .await?;
+        let copied = sqlx::query("vacuum into ?").bind(to).execute(&mut reader).await;
+        reader.close().await?;
+        copied.map(drop)
+    }
+
+    /// Closes the readers, and folds the whole write-ahead log into the file: what an owner that is
+    /// shared can do to close it. Call when nothing writes any more.
+    ///
+    /// # Errors
+    /// The checkpoint's; nothing committed is lost.
+    pub async fn fold(&self) -> Result<(), sqlx::Error> {
+        self.readers.close().await;
+        let mut writer = self.writer.lock().await;
+        sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *writer).await.map(drop)
+    }
+
+    /// Closes all connections; the write-ahead log is folded into the file.
+    ///
+    /// # Errors
+    /// The last checkpoint's.
+    pub async fn close(self) -> Result<(), sqlx::Error> {
+        // One round leaves a connection open that was just on its way back into the pool.
+        while self.readers.size() > 0 {
+            self.readers.close().await;
+        }
+        self.writer.into_inner().close().await
+    }
+}
+
+/// `SQLite` gives the write-ahead log the mode of the file itself.
+fn create(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Row;
+
+    async fn open(folder: &Path) -> Database {
+        let migrations =
+            Migrator { migrations: std::borrow::Cow::Borrowed(&[]), ..Migrator::DEFAULT };
+        Database::open(&folder.join("test.sqlite"), Durability::Full, 2, &migrations)
+            .await
+            .expect("the file opens")
+    }
+
+    #[tokio::test]
+    async fn only_the_writer_writes_and_checkpoints() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = open(folder.path()).await;
+        sqlx::raw_sql("create table t (n integer)")
+            .execute(&mut *database.writer().lock().await)
+            .await
+            .expect("the writer writes");
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut reader = database.readers().acquire().await.expect("a reader");
+            let refused = sqlx::raw_sql("insert into t values (1)").execute(&mut *reader).await;
+            assert!(refused.is_err_and(|error| error.to_string().contains("readonly")));
+            let pages: i64 = sqlx::query("pragma wal_autocheckpoint")
+                .fetch_one(&mut *reader)
+                .await
+                .expect("an answer")
+                .get(0);
+            assert_eq!(pages, 0);
+            held.push(reader);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_writer_waits_for_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = open(folder.path()).await;
+        let mut writer = database.writer().lock().await;
+        let synchronous: i64 = sqlx::query("pragma synchronous")
+            .fetch_one(&mut *writer)
+            .await
+            .expect("an answer")
+            .get(0);
+        assert_eq!(synchronous, 2, "FULL");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_the_owner_reads_the_files() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = open(folder.path()).await;
+        sqlx::raw_sql("create table t (n integer)")
+            .execute(&mut *database.writer().lock().await)
+            .await
+            .expect("the writer writes");
+        let mut files = 0;
+        for file in std::fs::read_dir(folder.path()).expect("the folder") {
+            let file = file.expect("a file");
+            let mode = file.metadata().expect("its metadata").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.path().display());
+            files += 1;
+        }
+        assert!(files >= 2, "the file and its write-ahead log");
+    }
+}

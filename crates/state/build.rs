@@ -1,0 +1,5 @@
+//! The migrations are compiled in: compile again when they change.
+
+fn main() {
+    println!("cargo:rerun-if-changed=../../migrations/sqlite/state");
+}

@@ -1,0 +1,191 @@
+//! The state in one `SQLite` file.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+use verbatim_domain::UserId;
+use verbatim_protocol::JournalId;
+use verbatim_sqlite::{Database, Durability, begin, commit, rollback};
+
+use crate::{Error, State, Watch};
+
+/// Connections that read.
+const READERS: u32 = 2;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite/state");
+
+/// The state in one file, which this process alone has open.
+#[derive(Debug)]
+pub struct SqliteState {
+    database: Arc<Database>,
+}
+
+impl SqliteState {
+    /// Opens the file, or makes it. What it says of another journal than this one is forgotten;
+    /// epochs go on.
+    ///
+    /// # Errors
+    /// [`Error`], also when a newer version made the file.
+    pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
+        let database =
+            Database::open(path, Durability::Full, READERS, &MIGRATIONS).await.map_err(failed)?;
+        belong_to(&mut *database.writer().lock().await, path, journal).await.map_err(failed)?;
+        Ok(Self { database: Arc::new(database) })
+    }
+
+    /// Folds the write-ahead log into the file. Call when nothing is saved any more.
+    ///
+    /// # Errors
+    /// The last checkpoint's; nothing saved is lost.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.database.fold().await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl State for SqliteState {
+    async fn checkpoint(&self, reactor: &str) -> Result<Option<u64>, Error> {
+        let checkpoint: Option<i64> =
+            sqlx::query_scalar("select checkpoint from reactors where name = ?")
+                .bind(reactor)
+                .fetch_optional(self.database.readers())
+                .await
+                .map_err(failed)?;
+        Ok(checkpoint.map(|checkpoint| checkpoint as u64))
+    }
+
+    async fn watches(&self, reactor: &str) -> Result<Vec<(UserId, u64)>, Error> {
+        let rows = sqlx::query("select user_id, from_position from watches where reactor = ?")
+            .bind(reactor)
+            .fetch_all(self.database.readers())
+            .await
+            .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                let user: &str = row.try_get(0).map_err(failed)?;
+                let from: i64 = row.try_get(1).map_err(failed)?;
+                Ok((user.parse().map_err(failed)?, from as u64))
+            })
+            .collect()
+    }
+
+    async fn save(&self, reactor: &str, checkpoint: u64, watches: &[Watch]) -> Result<(), Error> {
+        let change = Change::new(reactor, checkpoint, watches).map_err(failed)?;
+        let database = Arc::clone(&self.database);
+        // In a task of its own, so that a caller that goes away leaves no transaction open.
+        let saving = tokio::spawn(async move {
+            let mut writer = database.writer().lock().await;
+            let saved = change.save(&mut writer).await;
+            if saved.is_err() {
+                rollback(&mut writer).await?;
+            }
+            saved
+        });
+        saving.await.map_err(failed)?.map_err(failed)
+    }
+
+    async fn next_epoch(&self, role: &str) -> Result<u64, Error> {
+        let role = role.to_owned();
+        let database = Arc::clone(&self.database);
+        let raising = tokio::spawn(async move {
+            sqlx::query_scalar::<_, i64>(include_str!("sqlite/raise_epoch.sql"))
+                .bind(role)
+                .fetch_one(&mut *database.writer().lock().await)
+                .await
+        });
+        Ok(raising.await.map_err(failed)?.map_err(failed)? as u64)
+    }
+}
+
+/// Forgets what another journal's events have led to: its positions mean nothing in this one.
+async fn belong_to(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    journal: JournalId,
+) -> Result<(), sqlx::Error> {
+    let known: Option<String> =
+        sqlx::query_scalar("select id from journal").fetch_optional(&mut *connection).await?;
+    let id = journal.to_string();
+    if known.as_ref() == Some(&id) {
+        return Ok(());
+    }
+    if let Some(known) = known {
+        tracing::warn!(path = %path.display(), known, id, "another journal: reactors start anew");
+    }
+    begin(connection).await?;
+    for forget in ["delete from reactors", "delete from watches", "delete from journal"] {
+        sqlx::query(forget).execute(&mut *connection).await?;
+    }
+    sqlx::query("insert into journal (one, id) values (1, ?)")
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    commit(connection).await
+}
+
+/// What one [`State::save`] stores; the watches as JSON, for one statement each.
+struct Change {
+    reactor: String,
+    checkpoint: i64,
+    /// `[[user, from], …]`
+    going_on: Option<String>,
+    /// `[user, …]`
+    ended: Option<String>,
+}
+
+impl Change {
+    fn new(reactor: &str, checkpoint: u64, watches: &[Watch]) -> serde_json::Result<Self> {
+        // Of several for one user the last holds.
+        let latest: HashMap<_, _> =
+            watches.iter().map(|watch| (&watch.user_id, watch.from)).collect();
+        let mut going_on = Vec::new();
+        let mut ended = Vec::new();
+        for (user, from) in latest {
+            match from {
+                Some(from) => going_on.push((user, from)),
+                None => ended.push(user),
+            }
+        }
+        Ok(Self {
+            reactor: reactor.to_owned(),
+            checkpoint: checkpoint as i64,
+            going_on: json(&going_on)?,
+            ended: json(&ended)?,
+        })
+    }
+
+    async fn save(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        begin(connection).await?;
+        sqlx::query(include_str!("sqlite/save_checkpoint.sql"))
+            .bind(&self.reactor)
+            .bind(self.checkpoint)
+            .execute(&mut *connection)
+            .await?;
+        for (sql, users) in [
+            (include_str!("sqlite/save_watches.sql"), self.going_on),
+            (include_str!("sqlite/end_watches.sql"), self.ended),
+        ] {
+            if let Some(users) = users {
+                sqlx::query(sql).bind(&self.reactor).bind(users).execute(&mut *connection).await?;
+            }
+        }
+        commit(connection).await
+    }
+}
+
+/// `None` for an empty list.
+fn json<T: Serialize>(list: &[T]) -> serde_json::Result<Option<String>> {
+    if list.is_empty() { Ok(None) } else { serde_json::to_string(list).map(Some) }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error(Box::new(error))
+}

@@ -1,0 +1,2 @@
+delete from watches
+where reactor = ? and user_id in (select value from json_each(?))

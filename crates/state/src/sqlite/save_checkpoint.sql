@@ -1,0 +1,4 @@
+insert into reactors (name, checkpoint)
+values (?, ?)
+on conflict (name) do update
+set checkpoint = excluded.checkpoint

@@ -1,0 +1,79 @@
+//! Views made anew beside those in use.
+
+use super::compare::assert_shows;
+use super::history::{History, user, varied};
+use super::{Adapter, JOURNAL, showing};
+use crate::{Error, PageRequest, Views};
+
+const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
+
+pub async fn rebuilt_views_show_the_same<A: Adapter>() {
+    let history = varied();
+    let (adapter, views) = showing::<A>(&history).await;
+    for _ in 0..2 {
+        adapter.rebuild(&views, history.events()).await.expect("rebuilt");
+        assert_shows(&views, history.events(), &USERS).await;
+    }
+}
+
+pub async fn views_go_on_after_a_rebuild<A: Adapter>() {
+    let mut history = varied();
+    let (adapter, views) = showing::<A>(&history).await;
+    history.say("talk", "ann", "The rebuilt views know this first");
+    let head = history.head();
+    let waiting = views.reached(head, std::time::Duration::from_secs(30));
+    let (waited, rebuilt) = tokio::join!(waiting, adapter.rebuild(&views, history.events()));
+    rebuilt.expect("rebuilt");
+    waited.expect("the exchange moves the checkpoint");
+    assert_shows(&views, history.events(), &USERS).await;
+    history.say("talk", "bob", "And this comes after");
+    views.apply(history.after(head)).await.expect("it follows");
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+pub async fn a_rebuild_that_is_behind_is_not_exchanged<A: Adapter>() {
+    let mut history = varied();
+    let (adapter, views) = showing::<A>(&history).await;
+    let (_, some) = history.events().split_last().expect("events");
+    let exchanged = adapter.rebuild(&views, some).await;
+    assert!(matches!(exchanged, Err(Error::Behind)));
+    assert_shows(&views, history.events(), &USERS).await;
+    history.say("talk", "ann", "Still in use");
+    views.apply(history.after(views.checkpoint())).await.expect("it follows");
+    adapter.rebuild(&views, history.events()).await.expect("another rebuild is possible");
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+pub async fn rebuilt_views_are_still_there_after_a_restart<A: Adapter>() {
+    let mut history = varied();
+    let (adapter, views) = showing::<A>(&history).await;
+    adapter.rebuild(&views, history.events()).await.expect("rebuilt");
+    history.say("talk", "ann", "After the rebuild");
+    views.apply(history.after(views.checkpoint())).await.expect("it follows");
+    adapter.close(views).await;
+    let views = adapter.open(JOURNAL).await;
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+pub async fn queries_during_the_exchange_are_answered<A: Adapter>() {
+    let mut history = History::new();
+    for number in 0..20 {
+        history.direct(&format!("c{number}"), "ann", "bob");
+    }
+    let (adapter, views) = showing::<A>(&history).await;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let rebuild = async {
+        for _ in 0..3 {
+            adapter.rebuild(&views, history.events()).await.expect("rebuilt");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let ask = async {
+        let page = PageRequest { cursor: None, limit: 200 };
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let shown = views.conversations(&user("ann"), &page).await.expect("an answer");
+            assert_eq!(shown.data.len(), 20);
+        }
+    };
+    tokio::join!(rebuild, ask);
+}

@@ -1,0 +1,178 @@
+//! The read models in a `SQLite` file of their own.
+//!
+//! A message is stored in few places, and in none that grows with the members or with what they
+//! have not read: one row, one counter of its conversation, one of its sender. What a user sees is
+//! put together when they ask.
+
+mod apply;
+mod bulk;
+mod conversations;
+mod deliveries;
+mod messages;
+mod notifications;
+mod rebuild;
+mod rows;
+mod store;
+mod stream;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use verbatim_domain::{ConversationId, MessageId, NotificationId, UserId};
+use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
+use verbatim_protocol::{JournalId, Push, Recorded};
+
+pub use rebuild::Rebuild;
+
+use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views};
+use store::Store;
+
+/// The most entries that a query gives, whatever it is asked for.
+const MAX_RESULTS: u32 = 1_000;
+
+fn clamp(limit: u32) -> u32 {
+    limit.clamp(1, MAX_RESULTS)
+}
+
+/// [`Views`] in a file.
+pub struct SqliteViews {
+    path: PathBuf,
+    journal: JournalId,
+    store: Store,
+    rebuilding: Arc<Semaphore>,
+}
+
+impl SqliteViews {
+    /// Opens or makes the views of a journal. Those of another journal, those that another version
+    /// of this code made, and those that can't be read are replaced by empty ones, with a warning
+    /// in the log. What an interrupted rebuild left is removed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the file can't be opened or made.
+    pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
+        store::remove(&rebuild::path_of(path)).await?;
+        let store = Store::open(path, journal).await?;
+        let rebuilding = Arc::new(Semaphore::new(1));
+        Ok(Self { path: path.to_owned(), journal, store, rebuilding })
+    }
+
+    /// Closes the file once the queries under way have ended; later ones are refused as
+    /// [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the write-ahead log can't be folded in; nothing is lost by that.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.store.close().await
+    }
+}
+
+#[async_trait]
+impl Views for SqliteViews {
+    fn checkpoint(&self) -> u64 {
+        self.store.checkpoint()
+    }
+
+    async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
+        self.store.apply(events).await
+    }
+
+    async fn reached(&self, position: u64, within: Duration) -> Result<(), Error> {
+        self.store.reached(position, within).await
+    }
+
+    async fn conversation(
+        &self,
+        reader: &UserId,
+        id: &ConversationId,
+    ) -> Result<Option<Conversation>, Error> {
+        conversations::one(self.store.read().await?.pool(), reader, id).await
+    }
+
+    async fn conversations(
+        &self,
+        reader: &UserId,
+        page: &PageRequest,
+    ) -> Result<Page<Conversation>, Error> {
+        conversations::list(self.store.read().await?.pool(), self.journal, reader, page).await
+    }
+
+    async fn members(&self, id: &ConversationId) -> Result<Option<Members>, Error> {
+        conversations::members(self.store.read().await?.pool(), id).await
+    }
+
+    async fn is_member(&self, id: &ConversationId, user: &UserId) -> Result<Option<bool>, Error> {
+        conversations::is_member(self.store.read().await?.pool(), id, user).await
+    }
+
+    async fn messages(
+        &self,
+        id: &ConversationId,
+        range: &MessageRange,
+    ) -> Result<Page<Message>, Error> {
+        messages::list(self.store.read().await?.pool(), self.journal, id, range).await
+    }
+
+    async fn message(&self, id: MessageId) -> Result<Option<StreamMessage>, Error> {
+        messages::one(self.store.read().await?.pool(), id).await
+    }
+
+    async fn stream(
+        &self,
+        user: &UserId,
+        after: u64,
+        through: u64,
+        limit: u32,
+        others_only: bool,
+    ) -> Result<Vec<StreamMessage>, Error> {
+        let reading = self.store.read().await?;
+        let limit = clamp(limit);
+        if others_only {
+            stream::of_others(reading.pool(), user, after, through, limit).await
+        } else {
+            stream::of_user(reading.pool(), user, after, through, limit).await
+        }
+    }
+
+    async fn pushes(&self, after: u64, through: u64, limit: u32) -> Result<Vec<Push>, Error> {
+        stream::pushes(self.store.read().await?.pool(), after, through, clamp(limit)).await
+    }
+
+    async fn delivered_through(&self, user: &UserId) -> Result<u64, Error> {
+        deliveries::through(self.store.read().await?.pool(), user).await
+    }
+
+    async fn notifications(
+        &self,
+        user: &UserId,
+        unread_only: bool,
+        page: &PageRequest,
+    ) -> Result<Page<Notification>, Error> {
+        let reading = self.store.read().await?;
+        notifications::list(reading.pool(), self.journal, user, unread_only, page).await
+    }
+
+    async fn unread_notifications(&self, user: &UserId) -> Result<u64, Error> {
+        notifications::unread(self.store.read().await?.pool(), user).await
+    }
+
+    async fn foreign_notifications(
+        &self,
+        user: &UserId,
+        ids: &[NotificationId],
+    ) -> Result<Vec<NotificationId>, Error> {
+        notifications::foreign(self.store.read().await?.pool(), user, ids).await
+    }
+
+    async fn deliveries(
+        &self,
+        id: MessageId,
+    ) -> Result<Option<(ConversationId, Vec<Delivery>)>, Error> {
+        deliveries::of_message(self.store.read().await?.pool(), id).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,2 @@
+insert into refreshes (position, list, user_id)
+values :rows

@@ -1,0 +1,289 @@
+//! The conformance suite over files, and what only files can suffer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use verbatim_protocol::{JournalId, Recorded};
+
+use super::SqliteViews;
+use crate::conformance::compare::assert_shows;
+use crate::conformance::history::{History, varied};
+use crate::conformance::{Adapter, JOURNAL};
+use crate::{Error, Views};
+
+const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("views.sqlite")
+    }
+
+    /// The names of all that is in the folder.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).expect("a folder");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Writes something into the closed file.
+    async fn tamper(&self, statement: &str) {
+        use sqlx::Connection;
+        let url = format!("sqlite:{}", self.path().display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.expect("the file");
+        sqlx::query(statement).execute(&mut connection).await.expect("done");
+        connection.close().await.expect("closed");
+    }
+}
+
+impl Adapter for Files {
+    type Views = SqliteViews;
+
+    async fn start() -> Self {
+        Self::new()
+    }
+
+    async fn open(&self, journal: JournalId) -> SqliteViews {
+        SqliteViews::open(&self.path(), journal).await.expect("the views open")
+    }
+
+    async fn close(&self, views: SqliteViews) {
+        views.close().await.expect("the views close");
+    }
+
+    async fn rebuild(&self, views: &SqliteViews, events: &[Arc<Recorded>]) -> Result<(), Error> {
+        let mut rebuild = views.begin_rebuild().await?;
+        for batch in events.chunks(7) {
+            rebuild.apply(batch).await?;
+        }
+        assert_eq!(rebuild.checkpoint(), events.len() as u64);
+        views.swap(&mut rebuild).await
+    }
+}
+
+crate::views_conformance!(Files);
+
+async fn filled(files: &Files, history: &History) -> SqliteViews {
+    let views = files.open(JOURNAL).await;
+    views.apply(history.events()).await.expect("they follow");
+    views
+}
+
+async fn assert_starts_anew(files: &Files) {
+    let views = files.open(JOURNAL).await;
+    assert_shows(&views, &[], &USERS).await;
+    let history = varied();
+    views.apply(history.events()).await.expect("they follow");
+    files.close(views).await;
+    let views = files.open(JOURNAL).await;
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+#[tokio::test]
+async fn views_of_another_version_start_anew() {
+    let files = Files::new();
+    files.close(filled(&files, &varied()).await).await;
+    files.tamper("update source set version = version + 1").await;
+    assert_starts_anew(&files).await;
+}
+
+#[tokio::test]
+async fn views_of_another_schema_start_anew() {
+    let files = Files::new();
+    files.close(filled(&files, &varied()).await).await;
+    files.tamper("update _sqlx_migrations set checksum = x'00'").await;
+    assert_starts_anew(&files).await;
+}
+
+#[tokio::test]
+async fn a_database_of_something_else_is_replaced() {
+    let files = Files::new();
+    std::fs::write(files.path(), "").expect("written");
+    files.tamper("create table messages (something text)").await;
+    assert_starts_anew(&files).await;
+}
+
+#[tokio::test]
+async fn a_file_that_holds_something_else_is_replaced() {
+    let files = Files::new();
+    std::fs::write(files.path(), "no database at all, ".repeat(500)).expect("written");
+    assert_starts_anew(&files).await;
+}
+
+#[tokio::test]
+async fn a_log_without_its_file_is_removed() {
+    let files = Files::new();
+    std::fs::write(files.0.path().join("views.sqlite-wal"), "left over").expect("written");
+    assert_starts_anew(&files).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_missing_is_an_error() {
+    let missing = Path::new("/proc/nowhere/views.sqlite");
+    let opened = SqliteViews::open(missing, JOURNAL).await.map(drop);
+    assert!(matches!(opened, Err(Error::Unavailable(_))), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_rebuild_leaves_one_file_behind() {
+    let files = Files::new();
+    let history = varied();
+    let views = filled(&files, &history).await;
+    files.rebuild(&views, history.events()).await.expect("rebuilt");
+    files.close(views).await;
+    assert_eq!(files.names(), ["views.sqlite"]);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_rebuild_left_is_removed() {
+    let files = Files::new();
+    let history = varied();
+    let views = filled(&files, &history).await;
+    files.close(views).await;
+    for name in ["views.sqlite.rebuild", "views.sqlite.rebuild-wal", "views.sqlite.rebuild-shm"] {
+        std::fs::write(files.0.path().join(name), "half").expect("written");
+    }
+    let views = files.open(JOURNAL).await;
+    assert_shows(&views, history.events(), &USERS).await;
+    files.close(views).await;
+    assert_eq!(files.names(), ["views.sqlite"]);
+}
+
+#[tokio::test]
+async fn there_is_one_rebuild_at_a_time_and_an_abandoned_one_makes_room() {
+    let files = Files::new();
+    let history = varied();
+    let views = filled(&files, &history).await;
+    let abandoned = views.begin_rebuild().await.expect("a rebuild");
+    abandoned.apply(history.events()).await.expect("they follow");
+    let second = {
+        let begun = views.begin_rebuild();
+        let drop_first = async { drop(abandoned) };
+        let (begun, ()) = tokio::join!(begun, drop_first);
+        begun.expect("room for another")
+    };
+    assert_eq!(second.checkpoint(), 0, "it starts empty");
+    drop(second);
+    files.rebuild(&views, history.events()).await.expect("rebuilt");
+    assert_shows(&views, history.events(), &USERS).await;
+    files.close(views).await;
+    assert_eq!(files.names(), ["views.sqlite"]);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_was_behind_can_catch_up() {
+    let files = Files::new();
+    let history = varied();
+    let views = filled(&files, &history).await;
+    let mut rebuild = views.begin_rebuild().await.expect("a rebuild");
+    rebuild.apply(&history.events()[..5]).await.expect("they follow");
+    assert!(matches!(views.swap(&mut rebuild).await, Err(Error::Behind)));
+    rebuild.apply(history.after(5)).await.expect("they follow");
+    views.swap(&mut rebuild).await.expect("exchanged");
+    assert_shows(&views, history.events(), &USERS).await;
+    let spent = rebuild.apply(history.events()).await;
+    assert!(matches!(spent, Err(Error::Unavailable(_))), "{spent:?}");
+    assert!(matches!(views.swap(&mut rebuild).await, Err(Error::Unavailable(_))));
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_survived() {
+    let files = Files::new();
+    let mut history = varied();
+    let views = filled(&files, &history).await;
+    let limit_pages = async |pages: u64| {
+        let slot = views.store.slot.read().await;
+        let database = slot.as_ref().expect("open");
+        sqlx::query(&format!("pragma max_page_count = {pages}"))
+            .execute(&mut *database.writer().lock().await)
+            .await
+            .expect("set");
+    };
+    limit_pages(1).await;
+    let before = history.head();
+    for _ in 0..20 {
+        history.say("talk", "ann", &"x".repeat(32_768));
+    }
+    for _ in 0..3 {
+        let applied = views.apply(history.events()).await;
+        assert!(matches!(applied, Err(Error::Unavailable(_))), "{applied:?}");
+        assert_eq!(views.checkpoint(), before);
+    }
+    limit_pages(1_000_000).await;
+    views.apply(history.events()).await.expect("there is space again");
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+#[tokio::test]
+async fn closed_views_say_so() {
+    let files = Files::new();
+    let history = varied();
+    let views = filled(&files, &history).await;
+    views.close().await.expect("closed");
+    views.close().await.expect("closed already");
+    let applied = views.apply(history.events()).await;
+    assert!(matches!(applied, Err(Error::Unavailable(_))), "{applied:?}");
+    assert!(matches!(views.pushes(0, 1, 1).await, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_not_the_stored_one_is_an_alarm() {
+    let files = Files::new();
+    let mut history = varied();
+    let views = filled(&files, &history).await;
+    files.tamper("update source set checkpoint = 3").await;
+    history.say("talk", "ann", "One more");
+    let applied = views.apply(history.events()).await;
+    assert!(matches!(applied, Err(Error::Corrupt(_))), "{applied:?}");
+    assert_eq!(views.checkpoint(), 3, "what is stored counts");
+}
+
+/// A statement that went through all of a table would grow slower with the log.
+#[tokio::test]
+async fn no_statement_goes_through_a_whole_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sqlite/statements");
+    let files = Files::new();
+    let views = files.open(JOURNAL).await;
+    let reading = views.store.read().await.expect("open");
+    let tables: Vec<String> =
+        sqlx::query_scalar("select name from sqlite_schema where type = 'table'")
+            .fetch_all(reading.pool())
+            .await
+            .expect("the schema");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let statement = std::fs::read_to_string(&path).expect("a statement");
+        let plan = format!("explain query plan {}", with_one_row(&statement));
+        let mut query = sqlx::query_as::<_, (i64, i64, i64, String)>(&plan);
+        // A table-valued function wants JSON; the others take any text.
+        for _ in 0..10 {
+            query = query.bind("[]");
+        }
+        for (.., step) in query.fetch_all(reading.pool()).await.expect("a plan") {
+            let scanned = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+            let whole = scanned.is_some_and(|name| tables.iter().any(|table| table == name));
+            assert!(!whole, "{}: {step}", path.display());
+        }
+        checked += 1;
+    }
+    assert!(checked > 20, "{checked} statements");
+}
+
+/// The statement with `:rows` replaced by one row of as many values as it has columns.
+fn with_one_row(statement: &str) -> String {
+    let Some((head, _)) = statement.split_once(":rows") else { return statement.to_owned() };
+    let columns = head.split_once('(').and_then(|(_, rest)| rest.split_once(')')).expect("columns");
+    let values = vec!["1"; columns.0.split(',').count()].join(", ");
+    statement.replace(":rows", &format!("({values})"))
+}

@@ -1,0 +1,39 @@
+# Shortcuts; `just --list` shows them. None is needed: scripts/test runs without just.
+
+# Show this list.
+default:
+    @just --list
+
+# Build the release executable.
+build:
+    cargo build --release
+
+# Serve on 127.0.0.1:3000, data in ./data.
+run *arguments:
+    cargo run --release -- {{arguments}}
+
+# Print a token for a user of the server in ./data.
+token user *arguments:
+    @cargo run --quiet --release -- token --user {{user}} {{arguments}}
+
+# Run all tests and checks, or single steps: `just test --only unit`.
+test *arguments:
+    scripts/test {{arguments}}
+
+# Unit and conformance tests of some crates: `just unit -p verbatim-journal`.
+unit *arguments:
+    cargo nextest run {{arguments}}
+
+# One end-to-end suite against what was built last: `just e2e sending`.
+e2e suite='*':
+    node --test --test-reporter=spec tests/{{suite}}.test.mjs
+
+fmt:
+    cargo fmt --all
+
+lint:
+    scripts/test --only fmt --only clippy --only doc --only typos --only shellcheck
+
+# Write the OpenAPI, AsyncAPI and JSON Schema files anew from the types.
+schemas:
+    UPDATE_SCHEMAS=1 cargo test --workspace schemas

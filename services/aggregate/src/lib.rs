@@ -1,0 +1,121 @@
+//! The aggregate service: takes commands from the bus, decides them, appends what they bring about
+//! to the journal, and replies.
+//!
+//! A message comes here from a gateway and leaves as a committed event. One loop does it all: while
+//! one append is under way, the next batch is decided on states that aren't committed yet, so that
+//! one busy conversation fills whole batches too.
+//!
+//! Invariants kept here:
+//! - nothing is answered before everything that its decision was based on is committed;
+//! - what was built on an append that came to nothing is void, and decided anew in the same order;
+//! - a command whose key was used before gets the original's answer, also if it would be rejected
+//!   today;
+//! - an append with an unknown outcome is looked for by its key, and never called a failure for
+//!   good;
+//! - commands of one aggregate are decided in the order in which they came.
+
+mod answer;
+mod batch;
+mod cache;
+mod load;
+mod metrics;
+mod pending;
+mod settle;
+mod state;
+#[cfg(test)]
+mod tests;
+mod unknown;
+mod worker;
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use verbatim_bus::Bus;
+use verbatim_journal::Journal;
+
+use metrics::Metrics;
+use state::{Decide, State};
+use worker::Worker;
+
+/// How much the service does at once and keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Commands decided into one append.
+    pub max_batch: usize,
+    /// Events past which an append takes no further command; one command may exceed it.
+    pub max_batch_events: usize,
+    /// Aggregates kept in memory.
+    pub hot_aggregates: usize,
+    /// Events of an aggregate between two snapshots.
+    pub snapshot_every: u64,
+    /// Aggregates loaded at once.
+    pub max_loads: usize,
+    /// Commands that may wait for their aggregates to be loaded.
+    pub max_parked: usize,
+    /// Events read at once when an aggregate is loaded.
+    pub load_page: usize,
+    /// How often a command is decided anew because another writer got between.
+    pub max_conflicts: u32,
+    /// The last commands' keys that are remembered, so that a repeated one costs no append.
+    pub recent_keys: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_batch: 512,
+            max_batch_events: 8_192,
+            hot_aggregates: 50_000,
+            snapshot_every: 500,
+            max_loads: 16,
+            max_parked: 1_024,
+            load_page: 500,
+            max_conflicts: 3,
+            recent_keys: 65_536,
+        }
+    }
+}
+
+/// The aggregate service.
+pub struct Aggregate {
+    journal: Arc<dyn Journal>,
+    bus: Arc<dyn Bus>,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    decide: Decide,
+}
+
+impl Aggregate {
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        bus: Arc<dyn Bus>,
+        settings: Settings,
+        metrics: &mut Registry,
+    ) -> Self {
+        let metrics = Arc::new(Metrics::new(metrics));
+        Self { journal, bus, settings, metrics, decide: State::decide }
+    }
+
+    /// Handles commands until `shutdown`, then finishes those that were queued by then.
+    ///
+    /// # Errors
+    /// When the journal is corrupt, or something panicked that isn't a single command's decision:
+    /// the process should end. Commands under way read as `unavailable`.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let worker = Worker::new(self.journal, self.bus, self.settings, self.metrics, self.decide);
+        AssertUnwindSafe(worker.run(shutdown))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the aggregate service panicked")))
+    }
+}
+
+impl fmt::Debug for Aggregate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aggregate").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,194 @@
+//! How a socket gets what its user missed, and from there to the live stream, without a gap or a
+//! repetition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+use verbatim_protocol::StreamCursor;
+use verbatim_protocol::cursor::BadCursor;
+
+use super::outgoing::Outgoing;
+use super::stream::Next;
+use super::{Backoff, Delivery, VIEWS_WAIT};
+use crate::requests::envelope;
+use crate::socket::Session;
+
+/// How many missed messages are read at a time.
+const PAGE: u32 = 100;
+/// A socket whose replay doesn't get on for so long is closed: elsewhere, or later, it may.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a client wants to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// After the last message that it applied.
+    Cursor(String),
+    /// After something that can't be a cursor.
+    Malformed,
+    /// Where its user's delivered mark stands.
+    Mark,
+}
+
+/// What to replay.
+struct Missed {
+    after: u64,
+    /// Without the user's own messages: those count as delivered.
+    others_only: bool,
+}
+
+/// The socket is gone, or was given up.
+struct Over;
+
+impl Delivery {
+    /// Brings a socket that was just registered up to date, and lets it go on live.
+    pub async fn join(self: Arc<Self>, session: Arc<Session>, start: Start) {
+        let link = Arc::clone(&session.link);
+        let joined = link.closed().run_until_cancelled(self.catch_up(&session, start)).await;
+        if let Some(Err(Over)) = joined {
+            debug!(socket = &*session.id, "gone before it had caught up");
+        }
+    }
+
+    async fn catch_up(&self, session: &Arc<Session>, start: Start) -> Result<(), Over> {
+        let Missed { mut after, mut others_only } = self.missed(session, start).await?;
+        let mut replayed = 0_u64;
+        loop {
+            // Read after the socket was registered: what the frames brought before is in the views.
+            let through = self.position().await;
+            replayed += self.replay(session, &mut after, through, others_only).await?;
+            session.stream().passed(after);
+            // What comes from now on would have come live, own messages included.
+            others_only = false;
+            if self.drain(session, &mut replayed).await? {
+                return Ok(());
+            }
+            after = session.stream().sent();
+        }
+    }
+
+    /// Where to begin.
+    async fn missed(&self, session: &Arc<Session>, start: Start) -> Result<Missed, Over> {
+        let journal = &self.ports.journal;
+        let head = self.retried(session, "journal", || journal.head()).await?;
+        let reset = match start {
+            Start::Mark => None,
+            Start::Malformed => Some(BadCursor::Malformed.to_string()),
+            Start::Cursor(cursor) => match StreamCursor::parse(&cursor, journal.id()) {
+                Ok(after) if after <= head => return Ok(Missed { after, others_only: false }),
+                Ok(_) => Some("the cursor is ahead of the log".to_owned()),
+                Err(bad) => Some(bad.to_string()),
+            },
+        };
+        if let Some(reason) = reset {
+            session.emit("stream:reset", envelope(&json!({ "reason": reason })));
+        }
+        let views = &self.ports.views;
+        let mark = self.retried(session, "views", || async move {
+            views.reached(head, VIEWS_WAIT).await?;
+            views.delivered_through(session.user()).await
+        });
+        Ok(Missed { after: mark.await?, others_only: true })
+    }
+
+    /// Sends what the user missed above `after`, which moves on to `through`; no faster than the
+    /// client takes it. How many messages.
+    async fn replay(
+        &self,
+        session: &Arc<Session>,
+        after: &mut u64,
+        through: u64,
+        others_only: bool,
+    ) -> Result<u64, Over> {
+        let views = &self.ports.views;
+        let mut sent = 0;
+        while *after < through {
+            let from = *after;
+            let page = self.retried(session, "views", || async move {
+                // Held for one page only, so that slow readers hold nobody up.
+                let _reader = self.readers.acquire().await;
+                views.reached(through, VIEWS_WAIT).await?;
+                views.stream(session.user(), from, through, PAGE, others_only).await
+            });
+            let page = page.await?;
+            let whole = page.len() < PAGE as usize;
+            for found in page {
+                *after = found.position;
+                let outgoing = Outgoing::replayed(found, self.ports.journal.id());
+                if !session.has_room_for(&outgoing.packet(session.user())).await {
+                    return Err(Over);
+                }
+                self.send(session, &outgoing);
+                self.metrics.messages_replayed.inc();
+                sent += 1;
+            }
+            if whole {
+                *after = through;
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Sends what came meanwhile; with the last of it the socket is live. False if some of it was
+    /// lost, and must be read.
+    async fn drain(&self, session: &Arc<Session>, sent: &mut u64) -> Result<bool, Over> {
+        loop {
+            let outgoing = {
+                let mut stream = session.stream();
+                match stream.next() {
+                    Next::Send(outgoing) => outgoing,
+                    Next::Again => return Ok(false),
+                    Next::Live => {
+                        // Under the lock: nothing live goes out before.
+                        self.ready(session, stream.sent(), *sent);
+                        return Ok(true);
+                    }
+                }
+            };
+            if !session.has_room_for(&outgoing.packet(session.user())).await {
+                return Err(Over);
+            }
+            self.send(session, &outgoing);
+            self.metrics.messages_pushed.inc();
+            *sent += 1;
+        }
+    }
+
+    fn ready(&self, session: &Arc<Session>, position: u64, replayed: u64) {
+        let cursor = StreamCursor { journal: self.ports.journal.id(), position }.to_string();
+        let data = json!({ "cursor": cursor, "replayed": replayed });
+        session.emit("stream:ready", envelope(&data));
+    }
+
+    /// Asks until there is an answer, or the socket is gone or given up.
+    async fn retried<T, E, F>(
+        &self,
+        session: &Session,
+        whom: &str,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T, Over>
+    where
+        E: std::fmt::Display,
+        F: Future<Output = Result<T, E>>,
+    {
+        let since = Instant::now();
+        let mut pause = Backoff::default();
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if since.elapsed() >= PATIENCE => {
+                    warn!(socket = &*session.id, %error, "{whom} can't be read: giving a socket up");
+                    session.give_up();
+                    return Err(Over);
+                }
+                Err(error) => debug!(socket = &*session.id, %error, "{whom} can't be read yet"),
+            }
+            if session.is_over() {
+                return Err(Over);
+            }
+            pause.wait().await;
+        }
+    }
+}

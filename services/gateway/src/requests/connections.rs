@@ -1,0 +1,25 @@
+//! Who is connected.
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+
+use verbatim_protocol::client::TotalConnections;
+use verbatim_protocol::{ErrorCode, Failure};
+
+use super::{Answer, Caller, Core};
+use crate::settings::ConnectionList;
+
+const ADMIN: &str = "admin";
+
+pub(super) fn get(
+    core: &Arc<Core>,
+    caller: &Arc<Caller>,
+) -> Result<impl Future<Output = Result<Answer, Failure>> + Send + use<>, Failure> {
+    if core.settings.connection_list == ConnectionList::Admins && caller.role != ADMIN {
+        return Err(Failure::new(ErrorCode::Forbidden, "Only admins may see all connections"));
+    }
+    let connections = core.presence.connections();
+    let extra = TotalConnections { total_connections: connections.len(), next_cursor: None };
+    let count = connections.len();
+    Ok(ready(Ok(Answer::new(connections, extra).counting(count))))
+}

@@ -1,0 +1,424 @@
+//! What clients send: shapes and bounds, checked before anything reaches the bus.
+//!
+//! Fields that the contract doesn't have are ignored. Refusals name the field and the rule, never
+//! the value: they are logged.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+use verbatim_domain::conversation::{self, MAX_GROUP_MEMBERS};
+use verbatim_domain::{ClientMessageId, ConversationId, NotificationId, UserId};
+use verbatim_protocol::Failure;
+use verbatim_protocol::client::MAX_PAGE;
+
+use crate::settings::Limits;
+
+/// The highest number that every JSON reader keeps exact.
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+const MAX_TITLE_CHARACTERS: usize = 200;
+const MAX_NAME_CHARACTERS: usize = 255;
+const MAX_URL_CHARACTERS: usize = 2_048;
+const MAX_NOTIFICATION_IDS: usize = 200;
+
+/// Which notifications.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(example = json!({ "unreadOnly": true }))]
+pub struct NotificationGet {
+    /// A list's `nextCursor`.
+    pub cursor: Option<String>,
+    #[schemars(range(min = 1, max = 200))]
+    pub limit: Option<u32>,
+    pub unread_only: Option<bool>,
+}
+
+/// Which notifications were read: either `ids` or `all`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = exactly_one)]
+pub struct NotificationRead {
+    #[serde(default, deserialize_with = "given")]
+    pub ids: Option<Vec<NotificationId>>,
+    /// All that there are.
+    #[serde(default, deserialize_with = "given")]
+    pub all: Option<bool>,
+}
+
+/// A value that may be left out, but not be null.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(reader).map(Some)
+}
+
+fn exactly_one(schema: &mut Schema) {
+    *schema = json_schema!({
+        "description": "Which notifications were read: either `ids` or `all`.",
+        "examples": [{ "all": true }],
+        "oneOf": [
+            {
+                "title": "Some",
+                "type": "object",
+                "properties": { "ids": {
+                    "type": "array", "minItems": 1, "maxItems": 200,
+                    "items": { "type": "string", "format": "uuid" },
+                } },
+                "required": ["ids"],
+                "not": { "required": ["all"] },
+            },
+            {
+                "title": "All",
+                "type": "object",
+                "properties": { "all": { "type": "boolean", "enum": [true] } },
+                "required": ["all"],
+                "not": { "required": ["ids"] },
+            },
+        ],
+    });
+}
+
+/// Nothing.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub struct ConnectionGet {}
+
+/// Which conversations.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationGet {
+    /// A list's `nextCursor`.
+    pub cursor: Option<String>,
+    #[schemars(range(min = 1, max = 200))]
+    pub limit: Option<u32>,
+}
+
+/// A group of the caller and some others.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(example = json!({ "memberIds": ["user_456", "user_789"], "title": "Lunch" }))]
+pub struct ConversationCreate {
+    /// Made up by the server when left out.
+    pub conversation_id: Option<ConversationId>,
+    /// At least one besides the caller, and up to 1,000; the caller may be named too.
+    #[schemars(length(min = 1, max = 1_001))]
+    pub member_ids: Vec<UserId>,
+    /// Without control characters.
+    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"))]
+    pub title: Option<String>,
+}
+
+/// How far a conversation was read.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(example = json!({ "conversationId": "conv_123", "sequence": 7 }))]
+pub struct ConversationRead {
+    pub conversation_id: ConversationId,
+    /// A message's `sequence`; the newest one's when left out.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub sequence: Option<u64>,
+}
+
+/// A message.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(example = json!({
+    "conversationId": "conv_123",
+    "targetUserId": "user_456",
+    "content": "Hello!",
+    "clientMessageId": "my-first-message",
+}))]
+pub struct MessageSend {
+    pub conversation_id: ConversationId,
+    /// Starts a direct conversation with this user where there is none of this id yet.
+    pub target_user_id: Option<UserId>,
+    /// Up to 32,768 bytes of text (a setting), without NUL.
+    #[schemars(length(min = 1, max = 32_768), regex(pattern = r"^[^\u0000]+$"))]
+    pub content: String,
+    #[schemars(length(max = 10))]
+    pub attachments: Option<Vec<Attachment>>,
+    /// The sender's own name for the message: sent again with the same one, it is the same message.
+    #[schemars(schema_with = "client_message_id")]
+    pub client_message_id: Option<ClientMessageId>,
+}
+
+fn client_message_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["string", "null"], "minLength": 1, "maxLength": 128, "pattern": r"^[^\u0000]+$",
+    })
+}
+
+/// A file that lies elsewhere.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "NewAttachment")]
+pub struct Attachment {
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"))]
+    pub name: String,
+    /// `http` or `https`.
+    #[schemars(
+        length(max = 2_048),
+        regex(
+            pattern = r"^https?://[^\u0000-\u0020\u007f-\u00a0/?#][^\u0000-\u0020\u007f-\u00a0]*$"
+        )
+    )]
+    pub url: String,
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"))]
+    pub mime_type: Option<String>,
+    /// In bytes.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub size: Option<u64>,
+}
+
+/// Which messages of a conversation; the newest without any bounds.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(example = json!({ "conversationId": "conv_123", "limit": 20 }))]
+pub struct MessageGet {
+    pub conversation_id: ConversationId,
+    /// Messages below this `sequence`.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub before: Option<u64>,
+    /// Messages above this `sequence`.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub after: Option<u64>,
+    /// The message of this `sequence` and its neighbours.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub around: Option<u64>,
+    /// A page's `nextCursor`.
+    pub cursor: Option<String>,
+    #[schemars(range(min = 1, max = 200))]
+    pub limit: Option<u32>,
+}
+
+/// Which page of the caller's stream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamGet {
+    /// A message's `cursor` or a page's `nextCursor`; from the beginning when left out.
+    pub cursor: Option<String>,
+    #[schemars(range(min = 1, max = 200))]
+    pub limit: Option<u32>,
+}
+
+/// How far the client has applied its stream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamAck {
+    /// The `cursor` of the last message applied.
+    pub cursor: String,
+}
+
+/// Reads a payload; a missing or null one counts as `{}`.
+///
+/// # Errors
+/// `bad_request`, naming the field where one is to blame.
+pub(super) fn parse<T: DeserializeOwned>(text: Option<&str>) -> Result<T, Failure> {
+    let text = match text.map(str::trim) {
+        None | Some("" | "null") => "{}",
+        Some(text) => text,
+    };
+    // Serde would take an array for a struct, its entries for the fields.
+    if !text.starts_with('{') {
+        return Err(Failure::bad_request("The payload must be a JSON object"));
+    }
+    serde_json::from_str(text).map_err(|_| explain::<T>(text))
+}
+
+/// Reads once more, slower, to tell what was wrong.
+fn explain<T: DeserializeOwned>(text: &str) -> Failure {
+    let reader = &mut serde_json::Deserializer::from_str(text);
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(reader) else {
+        return Failure::bad_request("The payload must be one JSON object and nothing after it");
+    };
+    if !error.inner().is_data() {
+        return Failure::bad_request("The payload is not valid JSON");
+    }
+    let field = error.path().to_string();
+    let message = error.inner().to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    if let Some(missing) = quoted(message, "missing field `") {
+        let field = if field == "." { missing.to_owned() } else { format!("{field}.{missing}") };
+        return refused(&field, "is missing");
+    }
+    if let Some(twice) = quoted(message, "duplicate field `") {
+        return refused(twice, "is given twice");
+    }
+    // Only what was expected is repeated; what stands before it may be the client's text.
+    match message.split_once(", expected ") {
+        Some((_, expected)) => refused(&field, &format!("must be {}", plain(expected))),
+        None if message.starts_with("must ") || message.starts_with("may ") => {
+            refused(&field, message)
+        }
+        None => refused(&field, "is not valid"),
+    }
+}
+
+fn quoted<'a>(message: &'a str, before: &str) -> Option<&'a str> {
+    message.strip_prefix(before)?.split('`').next()
+}
+
+/// Serde's word for a type, as a client's developer would call it.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u64" | "u32" => "a whole number, 0 or more",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        "a string" | "a borrowed string" => "a string",
+        "a boolean" => "true or false",
+        "a UUID string" | "a formatted UUID string" => "a UUID",
+        _ if expected.starts_with("struct ") => "an object",
+        _ => "of another type",
+    }
+}
+
+/// A field breaks a rule.
+pub(super) fn refused(field: &str, rule: &str) -> Failure {
+    Failure::bad_request(format!("{field} {rule}")).detail("field", field)
+}
+
+fn number(field: &str, value: Option<u64>) -> Result<(), Failure> {
+    match value {
+        Some(value) if value > MAX_NUMBER => Err(refused(field, "must be at most 2^53 - 1")),
+        _ => Ok(()),
+    }
+}
+
+fn limit(value: Option<u32>) -> Result<(), Failure> {
+    match value {
+        Some(limit) if !(1..=MAX_PAGE).contains(&limit) => {
+            Err(refused("limit", &format!("must be from 1 to {MAX_PAGE}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One line of text of 1 to `most` characters.
+fn line(field: &str, text: &str, most: usize) -> Result<(), Failure> {
+    let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if fits {
+        return Ok(());
+    }
+    Err(refused(
+        field,
+        &format!("must be 1 to {most} characters, none of them a control character"),
+    ))
+}
+
+impl NotificationGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        limit(self.limit)
+    }
+}
+
+impl NotificationRead {
+    /// The ids, or `None` for all.
+    pub(super) fn check(self) -> Result<Option<Vec<NotificationId>>, Failure> {
+        match (self.ids, self.all) {
+            (Some(ids), None) if (1..=MAX_NOTIFICATION_IDS).contains(&ids.len()) => Ok(Some(ids)),
+            (Some(_), None) => {
+                Err(refused("ids", &format!("must hold 1 to {MAX_NOTIFICATION_IDS} entries")))
+            }
+            (None, Some(true)) => Ok(None),
+            (None, Some(false)) => Err(refused("all", "must be true where it is given")),
+            (None, None) => Err(refused("ids", "is missing, and all is too")),
+            (Some(_), Some(_)) => Err(refused("ids", "must not be given together with all")),
+        }
+    }
+}
+
+impl ConversationGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        limit(self.limit)
+    }
+}
+
+impl ConversationCreate {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        // How many there are besides the creator, and each but once, is the domain's to say.
+        if self.member_ids.len() > MAX_GROUP_MEMBERS + 1 {
+            return Err(conversation::Error::TooManyMembers.into());
+        }
+        match &self.title {
+            Some(title) => line("title", title, MAX_TITLE_CHARACTERS),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ConversationRead {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        number("sequence", self.sequence)
+    }
+}
+
+impl MessageSend {
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), Failure> {
+        if self.content.is_empty() {
+            return Err(refused("content", "must not be empty"));
+        }
+        if self.content.len() > limits.content_bytes {
+            let rule = format!("must not be longer than {} bytes", limits.content_bytes);
+            return Err(refused("content", &rule));
+        }
+        if self.content.contains('\0') {
+            return Err(refused("content", "must not hold NUL"));
+        }
+        if self.client_message_id.as_ref().is_some_and(|id| id.as_str().contains('\0')) {
+            return Err(refused("clientMessageId", "must not hold NUL"));
+        }
+        let attachments = self.attachments.as_deref().unwrap_or_default();
+        if attachments.len() > limits.attachments {
+            let rule = format!("must not hold more than {} entries", limits.attachments);
+            return Err(refused("attachments", &rule));
+        }
+        attachments.iter().enumerate().try_for_each(|(n, attachment)| attachment.check(n))
+    }
+}
+
+impl Attachment {
+    fn check(&self, n: usize) -> Result<(), Failure> {
+        let field = |name: &str| format!("attachments[{n}].{name}");
+        line(&field("name"), &self.name, MAX_NAME_CHARACTERS)?;
+        if !is_web_address(&self.url) {
+            let rule =
+                format!("must be an http or https URL of up to {MAX_URL_CHARACTERS} characters");
+            return Err(refused(&field("url"), &rule));
+        }
+        if let Some(mime_type) = &self.mime_type {
+            line(&field("mimeType"), mime_type, MAX_NAME_CHARACTERS)?;
+        }
+        number(&field("size"), self.size)
+    }
+}
+
+/// Whether a browser would fetch it from the web: this scheme, some host, and nothing invisible.
+fn is_web_address(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let invisible = |c: char| c <= ' ' || ('\u{7f}'..='\u{a0}').contains(&c);
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
+        && !url.chars().any(invisible)
+        && url.chars().count() <= MAX_URL_CHARACTERS
+}
+
+impl From<Attachment> for conversation::Attachment {
+    fn from(attachment: Attachment) -> Self {
+        let Attachment { name, url, mime_type, size } = attachment;
+        Self { name, url, mime_type, size }
+    }
+}
+
+impl MessageGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        number("before", self.before)?;
+        number("after", self.after)?;
+        number("around", self.around)?;
+        limit(self.limit)
+    }
+}
+
+impl StreamGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        limit(self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! The calls of the API.
+
+use poem::Request;
+use poem_openapi::{OpenApi, Tags};
+use serde_json::{Map, Value};
+use verbatim_domain::{ConversationId, MessageId};
+use verbatim_protocol::client::NoExtra;
+use verbatim_protocol::{Failure, Timestamp};
+
+use super::address::{Address, split};
+use super::answer::Reply;
+use super::contract::{
+    self, ConnectionId, ConnectionInfo, Health, Instructions, MessageBody, Protocol, ReadBody,
+    Status,
+};
+use super::extract::{Authorized, Cursor, Flag, InBody, InQuery, Limit, Path, Sequence, shared};
+use crate::requests::{Answer, payload};
+use crate::settings::PublicUrl;
+
+/// The API. It has no state of its own, so that it can be documented without a server.
+pub(super) struct Api;
+
+#[derive(Tags)]
+enum Tag {
+    /// Where to connect to, and who is connected.
+    Connections,
+    /// Who talks with whom.
+    Conversations,
+    /// What they say.
+    Messages,
+    /// What was said while one was away.
+    Notifications,
+    /// Every message of every conversation of the caller's, in order.
+    Stream,
+    /// For those who keep the server running.
+    Operations,
+}
+
+#[OpenApi]
+impl Api {
+    /// Where to connect to
+    ///
+    /// The URL for the Socket.IO client, as this request's client can reach it. Needs no token.
+    #[oai(
+        path = "/app/get-connection-id",
+        method = "get",
+        tag = "Tag::Connections",
+        operation_id = "getConnectionId"
+    )]
+    async fn connection_id(&self, request: &Request) -> Reply<contract::ConnectionIdGet> {
+        connection_id(request).into()
+    }
+
+    /// Who is connected
+    ///
+    /// Every socket on every gateway, one entry each. The server may be set up to tell only admins.
+    #[oai(
+        path = "/app/connections",
+        method = "get",
+        tag = "Tag::Connections",
+        operation_id = "getConnections"
+    )]
+    async fn connections(&self, caller: Authorized) -> Reply<contract::ConnectionsGet> {
+        caller.ask("connection:get", Map::new()).await.into()
+    }
+
+    /// The caller's notifications
+    ///
+    /// Newest first. A notification is made for each message that found its recipient without a
+    /// socket.
+    #[oai(
+        path = "/app/notifications",
+        method = "get",
+        tag = "Tag::Notifications",
+        operation_id = "getNotifications"
+    )]
+    async fn notifications(
+        &self,
+        caller: Authorized,
+        /// The `nextCursor` of the page before.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page. 50 where other parameters are given, else 200.
+        limit: InQuery<Limit>,
+        /// Only those that are unread.
+        #[oai(name = "unreadOnly")]
+        unread_only: InQuery<Flag>,
+    ) -> Reply<contract::NotificationsGet> {
+        let payload =
+            object([("cursor", cursor.0), ("limit", limit.0), ("unreadOnly", unread_only.0)]);
+        caller.ask("notification:get", payload).await.into()
+    }
+
+    /// Mark notifications as read
+    ///
+    /// Either some, by their ids, or all. Answers how many are unread now.
+    #[oai(
+        path = "/app/notifications/read",
+        method = "post",
+        tag = "Tag::Notifications",
+        operation_id = "readNotifications"
+    )]
+    async fn read_notifications(
+        &self,
+        caller: Authorized,
+        body: InBody<payload::NotificationRead>,
+    ) -> Reply<contract::NotificationsRead> {
+        caller.ask("notification:read", body.0).await.into()
+    }
+
+    /// The caller's conversations
+    ///
+    /// Latest activity first.
+    #[oai(
+        path = "/app/conversations",
+        method = "get",
+        tag = "Tag::Conversations",
+        operation_id = "getConversations"
+    )]
+    async fn conversations(
+        &self,
+        caller: Authorized,
+        /// The `nextCursor` of the page before.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page. 50 where a cursor is given, else 200.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::ConversationsGet> {
+        let payload = object([("cursor", cursor.0), ("limit", limit.0)]);
+        caller.ask("conversation:get", payload).await.into()
+    }
+
+    /// Make a group
+    ///
+    /// Of the caller and others. Repeated alike under the same id, it is the same group.
+    #[oai(
+        path = "/app/conversations",
+        method = "post",
+        tag = "Tag::Conversations",
+        operation_id = "createConversation"
+    )]
+    async fn create_conversation(
+        &self,
+        caller: Authorized,
+        body: InBody<payload::ConversationCreate>,
+    ) -> Reply<contract::ConversationCreate> {
+        caller.ask("conversation:create", body.0).await.into()
+    }
+
+    /// Mark a conversation as read
+    ///
+    /// Up to a message's `sequence`, or to the newest. Answers how many messages are unread now.
+    #[oai(
+        path = "/app/conversations/:id/read",
+        method = "post",
+        tag = "Tag::Conversations",
+        operation_id = "readConversation"
+    )]
+    async fn read_conversation(
+        &self,
+        caller: Authorized,
+        /// The conversation.
+        id: Path<ConversationId>,
+        body: InBody<ReadBody, false>,
+    ) -> Reply<contract::ConversationRead> {
+        caller.ask("conversation:read", in_conversation(body.0, id.0)).await.into()
+    }
+
+    /// A conversation's messages
+    ///
+    /// Ascending by `sequence`: without bounds the newest. `nextCursor` leads to older messages,
+    /// with `after` to newer ones.
+    #[oai(
+        path = "/app/conversations/:id/messages",
+        method = "get",
+        tag = "Tag::Messages",
+        operation_id = "getMessages"
+    )]
+    #[allow(clippy::too_many_arguments, reason = "they are the call's parameters")]
+    async fn messages(
+        &self,
+        caller: Authorized,
+        /// The conversation.
+        id: Path<ConversationId>,
+        /// Messages below this `sequence`.
+        before: InQuery<Sequence>,
+        /// Messages above this `sequence`.
+        after: InQuery<Sequence>,
+        /// The message of this `sequence` and its neighbours.
+        around: InQuery<Sequence>,
+        /// The `nextCursor` of the page before.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::MessagesGet> {
+        let range = object([
+            ("before", before.0),
+            ("after", after.0),
+            ("around", around.0),
+            ("cursor", cursor.0),
+            ("limit", limit.0),
+        ]);
+        caller.ask("message:get", in_conversation(range, id.0)).await.into()
+    }
+
+    /// Send a message
+    ///
+    /// To an existing conversation of the caller's, or, with a `targetUserId`, to a new one of the
+    /// two. Sent again with the same `clientMessageId`, it is the same message.
+    #[oai(
+        path = "/app/conversations/:id/messages",
+        method = "post",
+        tag = "Tag::Messages",
+        operation_id = "sendMessage"
+    )]
+    async fn send_message(
+        &self,
+        caller: Authorized,
+        /// The conversation.
+        id: Path<ConversationId>,
+        body: InBody<MessageBody>,
+    ) -> Reply<contract::MessageSend> {
+        caller.ask("message:send", in_conversation(body.0, id.0)).await.into()
+    }
+
+    /// What became of a message
+    ///
+    /// For each of its recipients: not known to have arrived, notified, or delivered.
+    #[oai(
+        path = "/app/messages/:messageId/deliveries",
+        method = "get",
+        tag = "Tag::Messages",
+        operation_id = "getDeliveries"
+    )]
+    async fn deliveries(
+        &self,
+        caller: Authorized,
+        /// The message.
+        #[oai(name = "messageId")]
+        message_id: Path<MessageId>,
+    ) -> Reply<contract::DeliveriesGet> {
+        caller.ask_for_deliveries(&message_id.0).await.into()
+    }
+
+    /// The caller's stream
+    ///
+    /// Every message of every conversation of the caller's, in the order in which a socket would
+    /// get them.
+    #[oai(path = "/app/stream", method = "get", tag = "Tag::Stream", operation_id = "getStream")]
+    async fn stream(
+        &self,
+        caller: Authorized,
+        /// A message's `cursor`, or the `nextCursor` of the page before; from the beginning when
+        /// left out.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::StreamGet> {
+        let payload = object([("cursor", cursor.0), ("limit", limit.0)]);
+        caller.ask("stream:get", payload).await.into()
+    }
+
+    /// Say how far the stream was applied
+    ///
+    /// A socket that connects without a cursor goes on from there.
+    #[oai(
+        path = "/app/stream/ack",
+        method = "post",
+        tag = "Tag::Stream",
+        operation_id = "ackStream"
+    )]
+    async fn ack_stream(
+        &self,
+        caller: Authorized,
+        body: InBody<payload::StreamAck>,
+    ) -> Reply<contract::StreamAck> {
+        caller.ask("stream:ack", body.0).await.into()
+    }
+
+    /// Whether the server runs
+    #[oai(path = "/healthz", method = "get", tag = "Tag::Operations", operation_id = "getHealth")]
+    async fn healthz(&self) -> Reply<contract::Healthy> {
+        Ok(healthy()).into()
+    }
+
+    /// Whether a message that came now would be stored and delivered
+    #[oai(path = "/readyz", method = "get", tag = "Tag::Operations", operation_id = "getReadiness")]
+    async fn readyz(&self, request: &Request) -> Reply<contract::Ready> {
+        let ready = shared(request).readiness.check().await;
+        ready.map(|()| healthy()).map_err(Failure::unavailable).into()
+    }
+}
+
+fn healthy() -> Answer {
+    Answer::new(Health { status: Status::Ok }, NoExtra {})
+}
+
+/// The parameters that were given, as a payload.
+fn object<const N: usize>(entries: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// A payload whose conversation is the path's, whatever the body says.
+fn in_conversation(mut payload: Map<String, Value>, id: String) -> Map<String, Value> {
+    payload.insert("conversationId".to_owned(), Value::String(id));
+    payload
+}
+
+fn connection_id(request: &Request) -> Result<Answer, Failure> {
+    let settings = &shared(request).settings;
+    let (secure, authority) = if let Some(PublicUrl { secure, authority }) = &settings.public_url {
+        (*secure, Some(authority.as_str()))
+    } else {
+        let address = request.extensions().get::<Address>();
+        let address = address.expect("every request is given it before routing");
+        (address.secure, address.authority.as_deref())
+    };
+    let parts = authority.and_then(|authority| Some((authority, split(authority)?)));
+    let Some((authority, (host, port))) = parts else {
+        return Err(Failure::bad_request("The Host header is missing or malformed"));
+    };
+    let (protocol, scheme, default_port) =
+        if secure { (Protocol::Wss, "wss", 443) } else { (Protocol::Ws, "ws", 80) };
+    let connection_info = ConnectionInfo {
+        protocol,
+        host: host.to_owned(),
+        port: port.unwrap_or(default_port).to_string(),
+        timestamp: Timestamp::now(),
+    };
+    let data = ConnectionId {
+        websocket_url: format!("{scheme}://{authority}"),
+        connection_info,
+        instructions: INSTRUCTIONS,
+    };
+    Ok(Answer::new(data, NoExtra {}))
+}
+
+const INSTRUCTIONS: Instructions = Instructions {
+    authentication: "Include JWT token in auth.token or Authorization header",
+    events: &[
+        "notification:get → notification:receive",
+        "connection:get → connection:receive",
+        "conversation:get → conversation:receive",
+        "message:send → message:receive",
+    ],
+};

@@ -1,0 +1,200 @@
+//! What follows from events: read models, pushes, and notes for those who were away.
+//!
+//! On a message's way this comes after the aggregate service: it hears of committed events on the
+//! feed, or reads them from the journal. Three readers, each with a tail (`tail`) and a
+//! position of its own, so that none waits for another:
+//! - the projector (`projector`) keeps the views; it has no handle on bus or sockets;
+//! - the push reactor (`push`) makes frames for the gateways;
+//! - the offline reactor (`offline`) has a notification made for each message and recipient without
+//!   a socket.
+//!
+//! Invariants kept here:
+//! - a reader sees every event once and in order; a hole or an unknown event halts it, and with it
+//!   the service;
+//! - push frames are contiguous, and a restarted reactor has a higher epoch;
+//! - the offline reactor's checkpoint passes an event only once all its commands are settled.
+
+mod members;
+mod metrics;
+mod offline;
+mod projector;
+mod push;
+mod rebuild;
+mod retry;
+mod settings;
+mod tail;
+#[cfg(test)]
+mod world;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use futures::future::BoxFuture;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info_span};
+use verbatim_bus::Bus;
+use verbatim_journal::Journal;
+use verbatim_state::State;
+use verbatim_views::Views;
+
+pub use rebuild::rebuild;
+pub use settings::Settings;
+
+use metrics::Metrics;
+
+/// What the service reads from and writes to.
+#[derive(Clone)]
+pub struct Ports {
+    pub journal: Arc<dyn Journal>,
+    pub bus: Arc<dyn Bus>,
+    pub views: Arc<dyn Views>,
+    pub state: Arc<dyn State>,
+}
+
+/// The projection service.
+pub struct Projection {
+    ports: Ports,
+    settings: Arc<Settings>,
+    metrics: Metrics,
+}
+
+impl Projection {
+    /// The service, not running yet. Its metrics are registered under names with the prefix
+    /// `verbatim_`.
+    pub fn new(ports: Ports, settings: Settings, metrics: &mut Registry) -> Self {
+        Self { ports, settings: Arc::new(settings), metrics: Metrics::register(metrics) }
+    }
+
+    /// Runs projector and reactors until `shutdown`.
+    ///
+    /// # Errors
+    /// What halted one of them: a corrupt journal, corrupt views, a panic. The others are ended
+    /// first. Unavailable ports are no error: they are tried again until they answer.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let stop = shutdown.child_token();
+        let Self { ports, settings, metrics } = self;
+        let projector = projector::run(
+            ports.clone(),
+            settings.clone(),
+            metrics.projector.clone(),
+            stop.clone(),
+        );
+        let push = push::run(ports.clone(), settings.clone(), metrics.push.clone(), stop.clone());
+        let offline = offline::run(ports, settings, metrics.offline.clone(), stop.clone());
+        let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 3] = [
+            ("projector", Box::pin(projector)),
+            ("push", Box::pin(push)),
+            ("offline", Box::pin(offline)),
+        ];
+        supervise(tasks, &stop).await
+    }
+}
+
+/// Runs named tasks until `stop`; the first that fails, panics or ends early stops all.
+async fn supervise(
+    tasks: impl IntoIterator<Item = (&'static str, BoxFuture<'static, anyhow::Result<()>>)>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut running = JoinSet::new();
+    let mut names = HashMap::new();
+    for (name, task) in tasks {
+        let handle = running.spawn(task.instrument(info_span!("reader", name)));
+        names.insert(handle.id(), name);
+    }
+    let mut outcome = Ok(());
+    while let Some(joined) = running.join_next_with_id().await {
+        let (id, ended) = match joined {
+            Ok((id, Ok(()))) if !stop.is_cancelled() => (id, Err(anyhow!("it ended by itself"))),
+            Ok((id, ended)) => (id, ended),
+            Err(panic) => (panic.id(), Err(anyhow!(panic))),
+        };
+        let name = names.get(&id).copied().unwrap_or_default();
+        if let Err(cause) = ended {
+            error!(reader = name, error = format!("{cause:#}"), "halted");
+            stop.cancel();
+            outcome = outcome.and(Err(cause.context(format!("{name} halted"))));
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use verbatim_domain::conversation::ConversationKind;
+
+    use super::*;
+    use crate::world::{World, said, settings, started};
+
+    fn idle(stop: &CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
+        let stop = stop.clone();
+        Box::pin(async move {
+            stop.cancelled().await;
+            Ok(())
+        })
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_service_with_an_error_that_names_the_task() {
+        let stop = CancellationToken::new();
+        let panics: BoxFuture<'static, anyhow::Result<()>> = Box::pin(async { panic!("ouch") });
+        let ended = supervise([("good", idle(&stop)), ("bad", panics)], &stop).await;
+        let error = format!("{:#}", ended.expect_err("the panic is seen"));
+        assert!(error.contains("bad halted") && error.contains("ouch"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_itself_ends_the_service() {
+        let stop = CancellationToken::new();
+        let early: BoxFuture<'static, anyhow::Result<()>> = Box::pin(async { Ok(()) });
+        assert!(supervise([("good", idle(&stop)), ("early", early)], &stop).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_event_halts_the_service_with_an_error_that_names_it() {
+        let world = World::new();
+        let service = Projection::new(world.ports(), settings(), &mut Registry::default());
+        let running = tokio::spawn(service.run(CancellationToken::new()));
+        world.until("all have begun", || world.state.saved() == Some(0)).await;
+        world.journal.corrupt_from(1);
+        world.commit(vec![said("c", "ann")]);
+        let error = running.await.expect("no panic").expect_err("it can't be read");
+        assert!(format!("{error:#}").contains("position 1: unknown event"), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn the_service_projects_pushes_and_notes_and_registers_its_metrics() {
+        let world = World::new();
+        let stop = CancellationToken::new();
+        let _keys = world.handle_commands(&stop);
+        let mut registry = Registry::default();
+        let service = Projection::new(world.ports(), settings(), &mut registry);
+        let mut frames = world.bus.subscribe_frames();
+        let running = tokio::spawn(service.run(stop.clone()));
+        world.until("all have begun", || world.state.saved() == Some(0)).await;
+        let mut events = started("c", ConversationKind::Direct, &["ann", "bob"]);
+        events.push(said("c", "ann"));
+        let position = world.record(events);
+        world.until("it is noted", || world.notified().len() == 1).await;
+        world.until("it is shown", || world.views.checkpoint() > position).await;
+        while frames.recv().await.expect("a frame").to < position {}
+        stop.cancel();
+        running.await.expect("no panic").expect("no error");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("it is text");
+        let mut samples = text.lines().filter(|line| !line.starts_with('#'));
+        assert!(samples.all(|line| line.starts_with("verbatim_")), "{text}");
+        assert!(text.contains("\nverbatim_projection_lag_events 0\n"), "{text}");
+        assert!(text.contains("\nverbatim_offline_commands_settled_total 1\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_token_ends_all_without_an_error() {
+        let stop = CancellationToken::new();
+        let tasks = [("one", idle(&stop)), ("two", idle(&stop))];
+        stop.cancel();
+        assert!(supervise(tasks, &stop).await.is_ok());
+    }
+}

@@ -1,0 +1,90 @@
+//! Making views anew: the journal from its beginning, into views that nobody uses yet.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use verbatim_journal::Journal;
+use verbatim_protocol::Recorded;
+
+use crate::retry::until_available;
+use crate::tail::journal_head;
+
+/// How many events are read and applied at once.
+const BATCH: usize = 1_000;
+
+/// Feeds `apply` with every event above `checkpoint`, in order and in batches, until what it has
+/// applied reaches the journal's head; gives the last position. `progress` hears, after each batch,
+/// how far it has come and how far the journal reaches. Where journal or views are unavailable,
+/// they are tried again.
+///
+/// The journal may have grown when this returns. If an exchange with the views in use finds the new
+/// ones behind, call it again from the position that it gave.
+///
+/// # Errors
+/// The journal or the views are corrupt.
+pub async fn rebuild<A>(
+    journal: &dyn Journal,
+    checkpoint: u64,
+    mut apply: impl FnMut(Arc<[Arc<Recorded>]>) -> A,
+    mut progress: impl FnMut(u64, u64),
+) -> anyhow::Result<u64>
+where
+    A: Future<Output = Result<(), verbatim_views::Error>>,
+{
+    let mut done = checkpoint;
+    let mut head = journal_head(journal).await?;
+    while done < head {
+        let batch = until_available("journal.read_after", || journal.read_after(done, BATCH))
+            .await
+            .with_context(|| format!("reading the journal after position {done}"))?;
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { break };
+        ensure!(first.position == done + 1, "the journal has a hole at position {}", done + 1);
+        let last = last.position;
+        let batch: Arc<[_]> = batch.into();
+        until_available("views.apply", || apply(batch.clone()))
+            .await
+            .with_context(|| format!("applying positions {} to {last}", done + 1))?;
+        done = last;
+        head = journal_head(journal).await?;
+        progress(done, head);
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use verbatim_views::Views;
+
+    use super::*;
+    use crate::world::{World, said};
+
+    #[tokio::test]
+    async fn new_views_get_every_event_and_progress_is_told() {
+        let world = World::new();
+        world.commit((0..2_500).map(|_| said("c", "ann")).collect());
+        world.journal.faults.fail(1);
+        world.views.faults.fail(1);
+        let mut steps = Vec::new();
+        let views = &world.views;
+        let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
+        let done = rebuild(&*world.journal, 0, apply, |done, head| steps.push((done, head)));
+        assert_eq!(done.await.expect("it works"), 2_500);
+        assert_eq!(steps, [(1_000, 2_500), (2_000, 2_500), (2_500, 2_500)]);
+        assert_eq!(views.checkpoint(), 2_500);
+        world.commit(vec![said("c", "ann")]);
+        let done = rebuild(&*world.journal, 2_500, apply, |_, _| {}).await.expect("it goes on");
+        assert_eq!((done, views.checkpoint()), (2_501, 2_501));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_event_ends_the_rebuild() {
+        let world = World::new();
+        world.commit(vec![said("c", "ann")]);
+        world.journal.corrupt_from(1);
+        let views = &world.views;
+        let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
+        let error = rebuild(&*world.journal, 0, apply, |_, _| {}).await.expect_err("unreadable");
+        assert!(format!("{error:#}").contains("unknown event"), "{error:#}");
+    }
+}

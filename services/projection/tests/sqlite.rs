@@ -1,0 +1,270 @@
+//! The service over the adapters of the embedded form: what it has done survives its death, and
+//! what happened meanwhile is made up for.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cqrs_es::Aggregate;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use verbatim_bus::Bus;
+use verbatim_bus::in_process::InProcess;
+use verbatim_domain::conversation::{Author, SendMessage};
+use verbatim_domain::{
+    Conversation, ConversationCommand, Event, Inbox, InboxCommand, MessageId, StreamId, UserId,
+};
+use verbatim_journal::sqlite::SqliteJournal;
+use verbatim_journal::{Append, Appended, Journal};
+use verbatim_projection::{Ports, Projection, Settings};
+use verbatim_protocol::client::{Message, Notification};
+use verbatim_protocol::{Command, CommandKey, Committed, Failure, Push, Reply};
+use verbatim_state::sqlite::SqliteState;
+use verbatim_views::{PageRequest, SqliteViews, Views};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn user(id: &str) -> UserId {
+    id.parse().expect("a user id")
+}
+
+/// One life of the service.
+struct Life {
+    journal: Arc<SqliteJournal>,
+    views: Arc<SqliteViews>,
+    bus: Arc<InProcess>,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+    handling: JoinHandle<()>,
+}
+
+impl Life {
+    async fn begin(folder: &Path) -> Self {
+        let journal = SqliteJournal::open(&folder.join("journal.sqlite")).await.expect("a journal");
+        let id = journal.id();
+        let views = SqliteViews::open(&folder.join("views.sqlite"), id).await.expect("views");
+        let state = SqliteState::open(&folder.join("state.sqlite"), id).await.expect("a state");
+        let (journal, views) = (Arc::new(journal), Arc::new(views));
+        let bus = Arc::new(InProcess::default());
+        let ports = Ports {
+            journal: journal.clone(),
+            bus: bus.clone(),
+            views: views.clone(),
+            state: Arc::new(state),
+        };
+        let settings = Settings {
+            feed_silence: Duration::from_millis(50),
+            presence_settle: Duration::ZERO,
+            startup_grace: Duration::from_millis(100),
+            departure_grace: Duration::ZERO,
+            ..Settings::default()
+        };
+        let stop = CancellationToken::new();
+        let service = Projection::new(ports, settings, &mut Registry::default());
+        let running = tokio::spawn(service.run(stop.clone()));
+        let handling = tokio::spawn(handle_commands(journal.clone(), bus.clone()));
+        Self { journal, views, bus, stop, running, handling }
+    }
+
+    /// Has ann say something to bob; gives the message's position.
+    async fn say(&self, announced: bool) -> u64 {
+        let send = ConversationCommand::SendMessage(SendMessage {
+            message_id: MessageId(Uuid::now_v7()),
+            author: Author { user_id: user("ann"), role: "user".to_owned(), email: None },
+            target: Some(user("bob")),
+            client_message_id: None,
+            content: "Hello!".to_owned(),
+            attachments: Vec::new(),
+        });
+        let command = Command::Conversation { id: "c".parse().expect("an id"), command: send };
+        let key = CommandKey { issuer: "$test".into(), key: Uuid::now_v7().to_string().into() };
+        let bus: Option<&dyn Bus> = if announced { Some(&*self.bus) } else { None };
+        handle(&self.journal, bus, &command, key).await.expect("it is committed").position
+    }
+
+    async fn notifications(&self, who: &str) -> Vec<Notification> {
+        let head = self.journal.head().await.expect("a head");
+        self.views.reached(head, PATIENCE).await.expect("the views follow");
+        let page = PageRequest { cursor: None, limit: 200 };
+        self.views.notifications(&user(who), false, &page).await.expect("a page").data
+    }
+
+    async fn until_notified(&self, who: &str, times: usize) {
+        let notified = async {
+            while self.notifications(who).await.len() < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, notified).await.expect("the notifications come");
+    }
+
+    /// Ends as a crash would.
+    async fn die(self) {
+        self.running.abort();
+        self.handling.abort();
+        self.running.await.ok();
+        self.handling.await.ok();
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.running.await.expect("no panic").expect("no error");
+        self.handling.abort();
+    }
+}
+
+async fn handle_commands(journal: Arc<SqliteJournal>, bus: Arc<InProcess>) {
+    let mut source = bus.commands();
+    while let Some(requests) = source.next(64).await {
+        for request in requests {
+            let envelope = request.command;
+            let reply = handle(&journal, Some(&*bus), &envelope.command, envelope.key).await;
+            (request.reply)(reply);
+        }
+    }
+}
+
+/// Decides and commits a command, one at a time.
+async fn handle(
+    journal: &SqliteJournal,
+    bus: Option<&dyn Bus>,
+    command: &Command,
+    key: CommandKey,
+) -> Reply {
+    let stream = command.stream();
+    let history =
+        journal.read_stream(&stream, 0, 10_000).await.map_err(|error| unavailable(&error))?;
+    let past = history.iter().map(|recorded| recorded.event.clone());
+    let events = decide(command, past)?;
+    let expected = history.last().map_or(0, |recorded| recorded.sequence);
+    if events.is_empty() {
+        return Ok(Committed { position: 0, duplicate: true, message: None });
+    }
+    let append = Append { stream, expected, events, key, metadata: "{}".into() };
+    let outcomes = journal.append(vec![append]).await.map_err(|error| unavailable(&error))?;
+    match &outcomes[0] {
+        Appended::Committed(events) => {
+            if let Some(bus) = bus {
+                bus.publish_events(events.as_slice().into());
+            }
+            let position = events.last().map_or(0, |recorded| recorded.position);
+            Ok(Committed { position, duplicate: false, message: None })
+        }
+        Appended::Duplicate(recorded) => {
+            Ok(Committed { position: recorded.position, duplicate: true, message: None })
+        }
+        Appended::Conflict => Err(Failure::unavailable("somebody else wrote")),
+    }
+}
+
+fn unavailable(error: &verbatim_journal::Error) -> Failure {
+    Failure::unavailable(error.to_string())
+}
+
+fn decide(command: &Command, past: impl Iterator<Item = Event>) -> Result<Vec<Event>, Failure> {
+    match command {
+        Command::Conversation { command, .. } => {
+            let mut conversation = Conversation::default();
+            for event in past {
+                if let Event::Conversation(event) = event {
+                    conversation.apply(event);
+                }
+            }
+            Ok(conversation.decide(command)?.into_iter().map(Event::from).collect())
+        }
+        Command::Inbox { command, .. } => {
+            let mut inbox = Inbox::default();
+            for event in past {
+                if let Event::Inbox(event) = event {
+                    inbox.apply(event);
+                }
+            }
+            assert!(matches!(command, InboxCommand::Notify(_)));
+            Ok(inbox.decide(command)?.into_iter().map(Event::from).collect())
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_message_is_noted_once_over_several_lives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut messages = 0;
+    for life in 0..4 {
+        let now = Life::begin(folder.path()).await;
+        now.until_notified("bob", messages).await;
+        for n in 0..10 {
+            // Some are announced on the feed, some only found in the journal, the last few not
+            // even that before the end.
+            now.say(n % 3 > 0).await;
+            messages += 1;
+        }
+        if life % 2 == 0 {
+            now.until_notified("bob", messages).await;
+        }
+        now.die().await;
+    }
+    let last = Life::begin(folder.path()).await;
+    last.until_notified("bob", messages).await;
+    let after = last.say(true).await;
+    last.until_notified("bob", messages + 1).await;
+    let noted = last.notifications("bob").await;
+    let mut ids: Vec<_> = noted.iter().map(|notification| notification.message_id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((noted.len(), ids.len()), (messages + 1, messages + 1));
+    assert!(last.notifications("ann").await.is_empty());
+    assert!(last.views.checkpoint() > after);
+    last.end().await;
+}
+
+#[tokio::test]
+async fn pushed_and_shown_messages_are_alike() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = Life::begin(folder.path()).await;
+    let mut frames = life.bus.subscribe_frames();
+    let first = timeout(PATIENCE, frames.recv()).await.expect("in time").expect("a frame");
+    let position = life.say(true).await;
+    let mut pushed = None;
+    let mut expected = first.to + 1;
+    while pushed.is_none() {
+        let frame = timeout(PATIENCE, frames.recv()).await.expect("in time").expect("a frame");
+        assert_eq!(frame.from, expected, "frames are contiguous");
+        expected = frame.to + 1;
+        pushed = frame.pushes.iter().find(|push| push.position() == position).cloned();
+    }
+    let Some(Push::Message(pushed)) = pushed else { panic!("it is a message") };
+    let mut pushed: Message = serde_json::from_str(&pushed.message).expect("it is a message");
+    pushed.cursor = None;
+    life.views.reached(position, PATIENCE).await.expect("the views follow");
+    let shown = life.views.message(pushed.id).await.expect("an answer").expect("it is shown");
+    assert_eq!((shown.position, shown.message), (position, pushed));
+    life.end().await;
+}
+
+#[tokio::test]
+async fn rebuilt_views_show_what_the_old_ones_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = Life::begin(folder.path()).await;
+    for _ in 0..5 {
+        life.say(true).await;
+    }
+    life.until_notified("bob", 5).await;
+    let before = life.notifications("bob").await;
+    let mut rebuild = life.views.begin_rebuild().await.expect("a rebuild");
+    let target = &rebuild;
+    let apply = |events: Arc<[_]>| async move { target.apply(&events).await };
+    verbatim_projection::rebuild(&*life.journal, target.checkpoint(), apply, |_, _| {})
+        .await
+        .expect("it is rebuilt");
+    life.views.swap(&mut rebuild).await.expect("they are exchanged");
+    assert_eq!(life.notifications("bob").await, before);
+    life.say(true).await;
+    life.until_notified("bob", 6).await;
+    let stream = StreamId::inbox(&user("bob"));
+    let inbox = life.journal.read_stream(&stream, 0, 100).await.expect("events");
+    assert_eq!(inbox.len(), 6);
+    life.end().await;
+}

@@ -1,0 +1,158 @@
+//! Backup, restore and rebuild, in a running server or on a stopped one's folder.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use verbatim_journal::Journal;
+use verbatim_journal::sqlite::SqliteJournal;
+use verbatim_state::sqlite::SqliteState;
+use verbatim_views::{SqliteViews, Views};
+
+use crate::cli::{BackupArgs, RebuildArgs, RestoreArgs};
+use crate::control::{self, Answering, Request};
+use crate::data::DataFolder;
+
+/// Events that a rebuild reads and applies at once.
+const REBUILD_BATCH: usize = 1_000;
+
+/// What lies in a data folder, opened.
+#[derive(Clone)]
+pub struct Stores {
+    pub journal: Arc<SqliteJournal>,
+    pub views: Arc<SqliteViews>,
+    pub state: Arc<SqliteState>,
+}
+
+impl Stores {
+    /// Call with the folder's lock held.
+    pub async fn open(folder: &DataFolder) -> anyhow::Result<Self> {
+        let journal = SqliteJournal::open(&folder.journal()).await?;
+        let views = SqliteViews::open(&folder.views(), journal.id()).await?;
+        let state = SqliteState::open(&folder.state(), journal.id()).await?;
+        Ok(Self { journal: Arc::new(journal), views: Arc::new(views), state: Arc::new(state) })
+    }
+
+    /// Does what an admin asks of the running server.
+    pub async fn answer(self, request: Request, answering: Answering) -> anyhow::Result<String> {
+        match request {
+            Request::Backup { out } => backup_to(&*self.journal, &out).await,
+            Request::Rebuild => self.rebuild(|done, of| answering.progress(done, of)).await,
+        }
+    }
+
+    /// Makes the views anew beside the old and swaps them in.
+    async fn rebuild(&self, mut progress: impl FnMut(u64, u64)) -> anyhow::Result<String> {
+        let mut rebuild = self.views.begin_rebuild().await?;
+        loop {
+            let events = self.journal.read_after(rebuild.checkpoint(), REBUILD_BATCH).await?;
+            if !events.is_empty() {
+                rebuild.apply(&events).await?;
+                progress(rebuild.checkpoint(), self.journal.head().await?);
+                continue;
+            }
+            match self.views.swap(&mut rebuild).await {
+                // The views in use took in an event that came after the last reading.
+                Err(verbatim_views::Error::Behind) => {}
+                swapped => break swapped?,
+            }
+        }
+        let events = self.views.checkpoint();
+        Ok(format!("the views were made anew from {events} events"))
+    }
+}
+
+async fn backup_to(journal: &dyn Journal, out: &Path) -> anyhow::Result<String> {
+    journal.backup(out).await?;
+    Ok(format!("the journal was copied to {}", out.display()))
+}
+
+pub fn backup(args: &BackupArgs) -> anyhow::Result<()> {
+    let folder = DataFolder::existing(&args.data.data_dir)?;
+    let out = std::path::absolute(&args.out)?;
+    if out.exists() {
+        bail!("--out: {} exists", out.display());
+    }
+    in_process_or_by_asking(&folder, &Request::Backup { out: out.clone() }, async |stores, _| {
+        backup_to(&*stores.journal, &out).await
+    })
+}
+
+pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
+    let folder = DataFolder::existing(&args.data.data_dir)?;
+    in_process_or_by_asking(&folder, &Request::Rebuild, async |stores, progress| {
+        stores.rebuild(progress).await
+    })
+}
+
+pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
+    if !args.from.is_file() {
+        bail!("--from: no such file {}", args.from.display());
+    }
+    let folder = DataFolder::create(&args.data.data_dir)?;
+    let _lock = folder.lock()?;
+    if folder.journal().exists() {
+        bail!("{} has a journal already: restore into an empty folder", folder.root().display());
+    }
+    let summary = runtime()?.block_on(verbatim_journal::sqlite::restore(&args.from, &folder.journal()))?;
+    println!(
+        "restored {} events into {}; clients' cursors start anew, the views are made at the next start",
+        summary.head,
+        folder.root().display()
+    );
+    Ok(())
+}
+
+/// Runs `work` on the folder's own stores, or has the server that uses them do it.
+fn in_process_or_by_asking<W>(folder: &DataFolder, request: &Request, work: W) -> anyhow::Result<()>
+where
+    W: AsyncFnOnce(Stores, &mut dyn FnMut(u64, u64)) -> anyhow::Result<String>,
+{
+    let mut bar = ProgressBar::default();
+    let lock = folder.try_lock()?;
+    let message = runtime()?.block_on(async {
+        let mut progress = |done, of| bar.show(done, of);
+        if lock.is_none() {
+            return control::ask(&folder.control(), request, progress).await;
+        }
+        if !folder.journal().exists() {
+            bail!("{} holds no journal", folder.root().display());
+        }
+        work(Stores::open(folder).await?, &mut progress).await
+    });
+    bar.clear();
+    println!("{}", message?);
+    Ok(())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// One line on a terminal, nothing elsewhere.
+#[derive(Default)]
+struct ProgressBar {
+    shown: bool,
+}
+
+impl ProgressBar {
+    fn show(&mut self, done: u64, of: u64) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        self.shown = true;
+        let percent = if of == 0 { 100 } else { done.min(of) * 100 / of };
+        eprint!("\r{done} of {of} events ({percent} %)");
+        let _ = std::io::stderr().flush();
+    }
+
+    fn clear(&mut self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The command line. Every setting is a flag with an environment twin.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The messaging backend that keeps every word: Socket.IO and REST in, an event log behind.
+///
+/// Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "verbatim", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve clients (what `verbatim` alone does).
+    Serve(Box<ServeArgs>),
+    /// Print a token for a user, and nothing else.
+    Token(TokenArgs),
+    /// Copy the journal to a new file, from a running server or a stopped one.
+    Backup(BackupArgs),
+    /// Make a data folder from a backup.
+    Restore(RestoreArgs),
+    /// Make the read models anew from the journal, in a running server or a stopped one.
+    Rebuild(RebuildArgs),
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// The data folder.
+    #[arg(long, env = "VERBATIM_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:3000].
+    #[arg(long, env = "VERBATIM_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+
+    /// Replaces the port of the default address; unused where --listen is given.
+    #[arg(long, env = "PORT", value_name = "PORT")]
+    pub port: Option<String>,
+
+    /// PostgreSQL, for the cluster form, together with --nats-url. Not in this version yet.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// NATS, for the cluster form, together with --database-url. Not in this version yet.
+    #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
+    pub nats_url: Option<String>,
+
+    /// Secret that tokens are signed with (HS256). Without it, and without a public key, one is made
+    /// in the data folder.
+    #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+
+    /// PEM file with the public key that tokens are checked with (RS256, ES256 or EdDSA, by the
+    /// kind of key), in place of a secret.
+    #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
+    pub jwt_public_key_file: Option<PathBuf>,
+
+    /// The `iss` that tokens must have.
+    #[arg(long, env = "JWT_ISSUER", value_name = "ISSUER")]
+    pub jwt_issuer: Option<String>,
+
+    /// The `aud` that tokens must have.
+    #[arg(long, env = "JWT_AUDIENCE", value_name = "AUDIENCE")]
+    pub jwt_audience: Option<String>,
+
+    /// The URL that clients reach this server by, where it isn't the one they asked.
+    #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+
+    /// Origins of web pages that may call, separated by commas, or `*`. Without it: the server's own
+    /// and any localhost.
+    #[arg(long, env = "CORS_ORIGINS", value_name = "ORIGINS")]
+    pub cors_origins: Option<String>,
+
+    /// Addresses or networks of proxies whose X-Forwarded-* headers are believed, separated by
+    /// commas.
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
+
+    /// `pretty`, or `json`.
+    #[arg(long, env = "LOG_FORMAT", default_value = "pretty", value_name = "FORMAT")]
+    pub log_format: String,
+
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`; or directives such as
+    /// `warn,verbatim_gateway=debug`.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: String,
+
+    /// Who may list all connections: `everyone`, or `admins`.
+    #[arg(long, env = "CONNECTION_LIST", default_value = "everyone", value_name = "WHO")]
+    pub connection_list: String,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Messages that a user may send a second; 0 switches the limit off.
+    #[arg(long, env = "RATE_LIMIT_MESSAGES_PER_SECOND", default_value = "20", value_name = "N")]
+    pub rate_limit_messages_per_second: String,
+
+    /// Messages that a user may send at once before that limit holds.
+    #[arg(long, env = "RATE_LIMIT_BURST", default_value = "60", value_name = "N")]
+    pub rate_limit_burst: String,
+
+    /// Other requests that a user may make a second; 0 switches the limit off.
+    #[arg(long, env = "RATE_LIMIT_REQUESTS_PER_SECOND", default_value = "100", value_name = "N")]
+    pub rate_limit_requests_per_second: String,
+
+    /// Bytes of one packet, on both transports, and of a REST body.
+    #[arg(long, env = "MAX_PACKET_BYTES", default_value = "65536", value_name = "BYTES")]
+    pub max_packet_bytes: String,
+
+    /// Bytes of a message's text.
+    #[arg(long, env = "MAX_CONTENT_BYTES", default_value = "32768", value_name = "BYTES")]
+    pub max_content_bytes: String,
+
+    /// Attachments of a message.
+    #[arg(long, env = "MAX_ATTACHMENTS", default_value = "10", value_name = "N")]
+    pub max_attachments: String,
+
+    /// Requests of one socket that are worked on at once.
+    #[arg(long, env = "MAX_IN_FLIGHT_PER_SOCKET", default_value = "64", value_name = "N")]
+    pub max_in_flight_per_socket: String,
+
+    /// Requests of one socket that wait in order behind those.
+    #[arg(long, env = "MAX_WAITING_PER_SOCKET", default_value = "1024", value_name = "N")]
+    pub max_waiting_per_socket: String,
+
+    /// Sockets of one user.
+    #[arg(long, env = "MAX_SOCKETS_PER_USER", default_value = "20", value_name = "N")]
+    pub max_sockets_per_user: String,
+
+    /// Seconds that a connection has to show a good token.
+    #[arg(long, env = "AUTH_TIMEOUT_SECONDS", default_value = "5", value_name = "SECONDS")]
+    pub auth_timeout_seconds: String,
+
+    /// Packets that a slow reader may leave untaken before its transport is closed.
+    #[arg(long, env = "MAX_UNREAD_PACKETS", default_value = "4096", value_name = "N")]
+    pub max_unread_packets: String,
+
+    /// Bytes that a slow reader may leave untaken.
+    #[arg(long, env = "MAX_UNREAD_BYTES", default_value = "4194304", value_name = "BYTES")]
+    pub max_unread_bytes: String,
+
+    /// Seconds that one write to a connection may hang.
+    #[arg(long, env = "WRITE_TIMEOUT_SECONDS", default_value = "20", value_name = "SECONDS")]
+    pub write_timeout_seconds: String,
+
+    /// Refused requests within ten seconds after which a socket is disconnected.
+    #[arg(long, env = "MAX_REFUSALS", default_value = "1000", value_name = "N")]
+    pub max_refusals: String,
+
+    /// Milliseconds between a socket's heartbeats.
+    #[arg(long, env = "PING_INTERVAL_MS", default_value = "25000", value_name = "MS")]
+    pub ping_interval_ms: String,
+
+    /// Milliseconds that a heartbeat's answer may take.
+    #[arg(long, env = "PING_TIMEOUT_MS", default_value = "20000", value_name = "MS")]
+    pub ping_timeout_ms: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// Secret to sign with; without it, the data folder's.
+    #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+
+    /// The user.
+    #[arg(long, value_name = "ID")]
+    pub user: String,
+
+    /// The user's e-mail address, shown to those they write to.
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+
+    /// `user`, `agent`, `system`, `admin`, or any other.
+    #[arg(long, default_value = "user", value_name = "ROLE")]
+    pub role: String,
+
+    /// How long the token is good, such as `30m`, `1h` or `7d`.
+    #[arg(long, default_value = "24h", value_name = "DURATION")]
+    pub ttl: String,
+
+    /// Its `iss`.
+    #[arg(long, env = "JWT_ISSUER", value_name = "ISSUER")]
+    pub jwt_issuer: Option<String>,
+
+    /// Its `aud`.
+    #[arg(long, env = "JWT_AUDIENCE", value_name = "AUDIENCE")]
+    pub jwt_audience: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RebuildArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+}

@@ -1,0 +1,160 @@
+//! How `verbatim backup` and `verbatim rebuild` reach a running server: a Unix socket in the data
+//! folder, which only the folder's owner can open. One request a connection, in JSON lines; the
+//! answer is lines of progress and then the outcome.
+
+use std::fs::{self, Permissions};
+use std::future::Future;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// What a running server can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "request")]
+pub enum Request {
+    Backup { out: PathBuf },
+    Rebuild,
+}
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "say")]
+pub enum Answer {
+    Progress { done: u64, of: u64 },
+    Done { message: String },
+    Failed { message: String },
+}
+
+/// A request is one short line, and comes at once.
+const MAX_REQUEST_BYTES: u64 = 8 * 1024;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests that are worked on at once.
+const MAX_REQUESTS: usize = 4;
+
+/// Opens the socket; one that an ended process left behind is replaced. Call with the folder's lock
+/// held.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers requests until the shutdown.
+pub async fn serve<H, F>(listener: UnixListener, handle: H, shutdown: CancellationToken)
+where
+    H: Fn(Request, Answering) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = anyhow::Result<String>> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(MAX_REQUESTS));
+    loop {
+        let stream = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an admin's connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let (handle, shutdown) = (handle.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                result = answer(stream, handle) => if let Err(error) = result {
+                    tracing::debug!(%error, "an admin's connection ended early");
+                },
+            }
+        });
+    }
+}
+
+/// Where a request's progress goes.
+pub struct Answering(tokio::sync::mpsc::Sender<Answer>);
+
+impl Answering {
+    /// Tells how far the work is; skipped when nobody listens fast enough.
+    pub fn progress(&self, done: u64, of: u64) {
+        let _ = self.0.try_send(Answer::Progress { done, of });
+    }
+}
+
+async fn answer<H, F>(stream: UnixStream, handle: H) -> anyhow::Result<()>
+where
+    H: Fn(Request, Answering) -> F,
+    F: Future<Output = anyhow::Result<String>> + Send + 'static,
+{
+    use tokio::io::AsyncReadExt;
+    let (reading, mut writing) = stream.into_split();
+    let mut line = String::new();
+    let mut reading = BufReader::new(reading.take(MAX_REQUEST_BYTES));
+    timeout(REQUEST_TIMEOUT, reading.read_line(&mut line)).await??;
+    let request = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => request,
+        Err(error) => return say(&mut writing, &Answer::Failed { message: error.to_string() }).await,
+    };
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
+    let work = handle(request, Answering(sender));
+    tokio::pin!(work);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut work => break outcome,
+            Some(progress) = receiver.recv() => say(&mut writing, &progress).await?,
+        }
+    };
+    let last = match outcome {
+        Ok(message) => Answer::Done { message },
+        Err(error) => Answer::Failed { message: format!("{error:#}") },
+    };
+    say(&mut writing, &last).await
+}
+
+async fn say(stream: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(stream.write_all(&line).await?)
+}
+
+/// Asks the running server, passing its progress on; gives its last word.
+pub async fn ask(
+    socket: &Path,
+    request: &Request,
+    mut progress: impl FnMut(u64, u64),
+) -> anyhow::Result<String> {
+    let stream = UnixStream::connect(socket).await.with_context(|| {
+        format!("the data folder is in use, but its process can't be reached at {}", socket.display())
+    })?;
+    let (reading, mut writing) = stream.into_split();
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    writing.write_all(&line).await?;
+    let mut lines = BufReader::new(reading).lines();
+    while let Some(line) = lines.next_line().await? {
+        match serde_json::from_str(&line)? {
+            Answer::Progress { done, of } => progress(done, of),
+            Answer::Done { message } => return Ok(message),
+            Answer::Failed { message } => bail!(message),
+        }
+    }
+    bail!("the server ended before it was done")
+}

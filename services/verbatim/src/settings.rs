@@ -1,0 +1,254 @@
+//! From command line and environment to validated settings. Every error names its setting.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ipnet::IpNet;
+use secrecy::SecretString;
+use verbatim_gateway::settings::{
+    ConnectionList, Limits, Origins, PublicUrl, Settings, TokenKey, TokenSettings,
+};
+
+use crate::cli::{LimitArgs, ServeArgs};
+use crate::data::DataFolder;
+use crate::log::Format;
+
+/// Everything that `serve` needs to know.
+pub struct Serve {
+    pub listen: SocketAddr,
+    pub gateway: Settings,
+    /// Whether the secret is the data folder's own, so that `verbatim token` alone makes tokens.
+    pub own_secret: bool,
+    pub log: LogSettings,
+}
+
+pub struct LogSettings {
+    pub format: Format,
+    pub level: String,
+}
+
+/// Settings that are good whatever the data folder holds.
+pub fn log(args: &ServeArgs) -> anyhow::Result<LogSettings> {
+    let format = match args.log_format.as_str() {
+        "pretty" => Format::Pretty,
+        "json" => Format::Json,
+        other => bail!("LOG_FORMAT: {other:?} is neither `pretty` nor `json`"),
+    };
+    Ok(LogSettings { format, level: args.log_level.clone() })
+}
+
+/// Validates all settings. The data folder is touched only for its secret, and last.
+pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, DataFolder)> {
+    cluster(args)?;
+    let log = log(args)?;
+    let listen = listen(args)?;
+    let limits = limits(&args.limits)?;
+    let ping_interval =
+        Duration::from_millis(number("PING_INTERVAL_MS", &args.limits.ping_interval_ms, 100)?);
+    let ping_timeout =
+        Duration::from_millis(number("PING_TIMEOUT_MS", &args.limits.ping_timeout_ms, 100)?);
+    let public_url = args.public_url.as_deref().map(public_url).transpose().context("PUBLIC_URL")?;
+    let origins = args.cors_origins.as_deref().map_or(Ok(Origins::OwnAndLocal), origins)?;
+    let trusted_proxies = args.trusted_proxies.as_deref().map_or(Ok(Vec::new()), proxies)?;
+    let connection_list = match args.connection_list.as_str() {
+        "everyone" => ConnectionList::Everyone,
+        "admins" => ConnectionList::Admins,
+        other => bail!("CONNECTION_LIST: {other:?} is neither `everyone` nor `admins`"),
+    };
+    for (name, value) in [("JWT_ISSUER", &args.jwt_issuer), ("JWT_AUDIENCE", &args.jwt_audience)] {
+        if value.as_ref().is_some_and(String::is_empty) {
+            bail!("{name}: must not be empty");
+        }
+    }
+    let key = key(args)?;
+    let folder = DataFolder::create(&args.data.data_dir)?;
+    let own_secret = key.is_none();
+    let key = match key {
+        Some(key) => key,
+        None => TokenKey::Secret(folder.token_secret()?),
+    };
+    let gateway = Settings {
+        tokens: TokenSettings {
+            key,
+            issuer: args.jwt_issuer.clone(),
+            audience: args.jwt_audience.clone(),
+        },
+        public_url,
+        origins,
+        trusted_proxies,
+        connection_list,
+        limits,
+        ping_interval,
+        ping_timeout,
+        shutdown_timeout: Duration::from_secs(8),
+    };
+    Ok((Serve { listen, gateway, own_secret, log }, folder))
+}
+
+fn cluster(args: &ServeArgs) -> anyhow::Result<()> {
+    match (&args.database_url, &args.nats_url) {
+        (None, None) => Ok(()),
+        (Some(_), None) => bail!("DATABASE_URL needs NATS_URL beside it: give both or neither"),
+        (None, Some(_)) => bail!("NATS_URL needs DATABASE_URL beside it: give both or neither"),
+        (Some(_), Some(_)) => bail!(
+            "DATABASE_URL and NATS_URL: the cluster form is not in this version; without them \
+             everything is kept in the data folder"
+        ),
+    }
+}
+
+fn listen(args: &ServeArgs) -> anyhow::Result<SocketAddr> {
+    if let Some(listen) = &args.listen {
+        return listen.parse().with_context(|| {
+            format!("VERBATIM_LISTEN: {listen:?} is not an address and port such as 127.0.0.1:3000")
+        });
+    }
+    let port = match &args.port {
+        Some(port) => {
+            port.parse().with_context(|| format!("PORT: {port:?} is not a port number"))?
+        }
+        None => 3000,
+    };
+    Ok(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// A secret that isn't empty.
+pub fn secret(text: &str) -> anyhow::Result<SecretString> {
+    if text.is_empty() {
+        bail!("JWT_SECRET: must not be empty (unset it to use the data folder's own)");
+    }
+    Ok(text.to_owned().into())
+}
+
+fn key(args: &ServeArgs) -> anyhow::Result<Option<TokenKey>> {
+    match (&args.jwt_secret, &args.jwt_public_key_file) {
+        (Some(_), Some(_)) => bail!("JWT_SECRET and JWT_PUBLIC_KEY_FILE: give one, not both"),
+        (Some(text), None) => Ok(Some(TokenKey::Secret(secret(text)?))),
+        (None, Some(file)) => {
+            let pem = std::fs::read_to_string(file)
+                .with_context(|| format!("JWT_PUBLIC_KEY_FILE: cannot read {}", file.display()))?;
+            Ok(Some(TokenKey::PublicKeyPem(pem)))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn public_url(text: &str) -> anyhow::Result<PublicUrl> {
+    let (scheme, rest) = text
+        .split_once("://")
+        .with_context(|| format!("{text:?} is not a URL such as https://chat.example.com"))?;
+    let secure = match scheme {
+        "http" | "ws" => false,
+        "https" | "wss" => true,
+        other => bail!("the scheme {other:?} is none of http, https, ws, wss"),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let valid = !authority.is_empty()
+        && !authority.contains('@')
+        && authority.parse::<http::uri::Authority>().is_ok_and(|parsed| {
+            !parsed.host().is_empty()
+                && match parsed.as_str()[parsed.host().len()..].strip_prefix(':') {
+                    Some(_) => parsed.port_u16().is_some(),
+                    None => true,
+                }
+        });
+    if !valid {
+        bail!("{text:?} must be a scheme, a host and at most a port, such as https://chat.example.com");
+    }
+    Ok(PublicUrl { secure, authority: authority.to_owned() })
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn origins(text: &str) -> anyhow::Result<Origins> {
+    if text.trim() == "*" {
+        return Ok(Origins::Any);
+    }
+    let mut listed = Vec::new();
+    for origin in list(text) {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        if host.is_none_or(|host| host.is_empty() || host.contains(['/', '*', ' ', '?', '#'])) {
+            bail!(
+                "CORS_ORIGINS: {origin:?} is not an origin such as https://app.example.com \
+                 (a scheme and a host, no path; or `*` alone for any)"
+            );
+        }
+        listed.push(origin.to_ascii_lowercase());
+    }
+    if listed.is_empty() {
+        bail!("CORS_ORIGINS: names no origin");
+    }
+    Ok(Origins::Listed(listed))
+}
+
+fn proxies(text: &str) -> anyhow::Result<Vec<IpNet>> {
+    list(text)
+        .map(|entry| {
+            entry
+                .parse::<IpNet>()
+                .or_else(|_| entry.parse::<std::net::IpAddr>().map(IpNet::from))
+                .with_context(|| {
+                    format!("TRUSTED_PROXIES: {entry:?} is not an address or network such as 10.0.0.0/8")
+                })
+        })
+        .collect()
+}
+
+/// A whole number of at least `least`.
+fn number<T>(name: &str, text: &str, least: T) -> anyhow::Result<T>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    match text.parse::<T>() {
+        Ok(value) if value >= least => Ok(value),
+        _ => bail!("{name}: {text:?} is not a whole number of at least {least} (and not too large)"),
+    }
+}
+
+fn limits(args: &LimitArgs) -> anyhow::Result<Limits> {
+    let limits = Limits {
+        packet_bytes: number("MAX_PACKET_BYTES", &args.max_packet_bytes, 1_024)?,
+        content_bytes: number("MAX_CONTENT_BYTES", &args.max_content_bytes, 1)?,
+        attachments: number("MAX_ATTACHMENTS", &args.max_attachments, 0)?,
+        messages_per_second: number(
+            "RATE_LIMIT_MESSAGES_PER_SECOND",
+            &args.rate_limit_messages_per_second,
+            0,
+        )?,
+        message_burst: number("RATE_LIMIT_BURST", &args.rate_limit_burst, 1)?,
+        requests_per_second: number(
+            "RATE_LIMIT_REQUESTS_PER_SECOND",
+            &args.rate_limit_requests_per_second,
+            0,
+        )?,
+        in_flight_per_socket: number("MAX_IN_FLIGHT_PER_SOCKET", &args.max_in_flight_per_socket, 1)?,
+        waiting_per_socket: number("MAX_WAITING_PER_SOCKET", &args.max_waiting_per_socket, 0)?,
+        sockets_per_user: number("MAX_SOCKETS_PER_USER", &args.max_sockets_per_user, 1)?,
+        auth_timeout: Duration::from_secs(number(
+            "AUTH_TIMEOUT_SECONDS",
+            &args.auth_timeout_seconds,
+            1,
+        )?),
+        unread_packets: number("MAX_UNREAD_PACKETS", &args.max_unread_packets, 1)?,
+        unread_bytes: number("MAX_UNREAD_BYTES", &args.max_unread_bytes, 1_024)?,
+        write_timeout: Duration::from_secs(number(
+            "WRITE_TIMEOUT_SECONDS",
+            &args.write_timeout_seconds,
+            1,
+        )?),
+        refusals: number("MAX_REFUSALS", &args.max_refusals, 1)?,
+        refusal_window: Duration::from_secs(10),
+    };
+    if limits.content_bytes > limits.packet_bytes {
+        bail!("MAX_CONTENT_BYTES: must not be larger than MAX_PACKET_BYTES ({})", limits.packet_bytes);
+    }
+    Ok(limits)
+}
+
+#[cfg(test)]
+mod tests;

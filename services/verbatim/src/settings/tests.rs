@@ -1,0 +1,103 @@
+use clap::Parser;
+
+use super::*;
+use crate::cli::Cli;
+
+/// Settings from flags alone: the environment's twins are the same arguments to clap.
+fn parse(flags: &[&str]) -> anyhow::Result<Serve> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().to_str().expect("text").to_owned();
+    let all = ["verbatim", "--data-dir", &folder].into_iter().chain(flags.iter().copied());
+    let cli = Cli::try_parse_from(all)?;
+    serve(&cli.serve).map(|(settings, _)| settings)
+}
+
+#[test]
+fn every_bad_setting_is_named() {
+    for (flag, bad, name) in [
+        ("--listen", "localhost", "VERBATIM_LISTEN"),
+        ("--listen", "127.0.0.1:99999", "VERBATIM_LISTEN"),
+        ("--port", "http", "PORT"),
+        ("--public-url", "chat.example.com", "PUBLIC_URL"),
+        ("--public-url", "ftp://chat.example.com", "PUBLIC_URL"),
+        ("--public-url", "https://chat.example.com/app", "PUBLIC_URL"),
+        ("--public-url", "https://a b", "PUBLIC_URL"),
+        ("--public-url", "https://host:port", "PUBLIC_URL"),
+        ("--cors-origins", "app.example.com", "CORS_ORIGINS"),
+        ("--cors-origins", "https://app.example.com/", "CORS_ORIGINS"),
+        ("--cors-origins", "https://*.example.com", "CORS_ORIGINS"),
+        ("--cors-origins", ",", "CORS_ORIGINS"),
+        ("--trusted-proxies", "proxy", "TRUSTED_PROXIES"),
+        ("--trusted-proxies", "10.0.0.0/99", "TRUSTED_PROXIES"),
+        ("--log-format", "xml", "LOG_FORMAT"),
+        ("--connection-list", "nobody", "CONNECTION_LIST"),
+        ("--jwt-secret", "", "JWT_SECRET"),
+        ("--jwt-public-key-file", "/nonexistent/key.pem", "JWT_PUBLIC_KEY_FILE"),
+        ("--jwt-issuer", "", "JWT_ISSUER"),
+        ("--jwt-audience", "", "JWT_AUDIENCE"),
+        ("--database-url", "postgres://localhost/v", "DATABASE_URL"),
+        ("--nats-url", "nats://localhost", "NATS_URL"),
+        ("--rate-limit-messages-per-second", "-1", "RATE_LIMIT_MESSAGES_PER_SECOND"),
+        ("--rate-limit-burst", "0", "RATE_LIMIT_BURST"),
+        ("--rate-limit-requests-per-second", "many", "RATE_LIMIT_REQUESTS_PER_SECOND"),
+        ("--max-packet-bytes", "10", "MAX_PACKET_BYTES"),
+        ("--max-content-bytes", "0", "MAX_CONTENT_BYTES"),
+        ("--max-content-bytes", "70000", "MAX_CONTENT_BYTES"),
+        ("--max-attachments", "1.5", "MAX_ATTACHMENTS"),
+        ("--max-in-flight-per-socket", "0", "MAX_IN_FLIGHT_PER_SOCKET"),
+        ("--max-waiting-per-socket", "x", "MAX_WAITING_PER_SOCKET"),
+        ("--max-sockets-per-user", "0", "MAX_SOCKETS_PER_USER"),
+        ("--auth-timeout-seconds", "0", "AUTH_TIMEOUT_SECONDS"),
+        ("--max-unread-packets", "0", "MAX_UNREAD_PACKETS"),
+        ("--max-unread-bytes", "1", "MAX_UNREAD_BYTES"),
+        ("--write-timeout-seconds", "0", "WRITE_TIMEOUT_SECONDS"),
+        ("--max-refusals", "0", "MAX_REFUSALS"),
+        ("--ping-interval-ms", "0", "PING_INTERVAL_MS"),
+        ("--ping-timeout-ms", "99999999999999999999", "PING_TIMEOUT_MS"),
+    ] {
+        let error = parse(&[&format!("{flag}={bad}")]).err().unwrap_or_else(|| {
+            panic!("{flag}={bad} must be refused");
+        });
+        assert!(format!("{error:#}").contains(name), "{flag}={bad}: {error:#}");
+    }
+}
+
+#[test]
+fn secret_and_public_key_exclude_each_other() {
+    let error = parse(&["--jwt-secret=s", "--jwt-public-key-file=key.pem"]).err().expect("refused");
+    assert!(error.to_string().contains("not both"));
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let settings = parse(&[]).expect("good");
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:3000");
+    assert!(settings.own_secret);
+    let (limits, expected) = (settings.gateway.limits, Limits::default());
+    assert_eq!(format!("{limits:?}"), format!("{expected:?}"));
+}
+
+#[test]
+fn the_port_replaces_the_defaults_only() {
+    let listen = |flags: &[&str]| parse(flags).expect("good").listen.to_string();
+    assert_eq!(listen(&["--port=4000"]), "127.0.0.1:4000");
+    assert_eq!(listen(&["--port=4000", "--listen=0.0.0.0:5000"]), "0.0.0.0:5000");
+}
+
+#[test]
+fn lists_are_separated_by_commas() {
+    let settings = parse(&[
+        "--cors-origins=https://a.example, http://b.example:8080",
+        "--trusted-proxies=10.0.0.0/8,::1",
+        "--public-url=wss://chat.example.com/",
+    ])
+    .expect("good")
+    .gateway;
+    assert_eq!(
+        settings.origins,
+        Origins::Listed(vec!["https://a.example".into(), "http://b.example:8080".into()])
+    );
+    assert_eq!(settings.trusted_proxies.len(), 2);
+    let url = settings.public_url.expect("given");
+    assert_eq!((url.secure, url.authority.as_str()), (true, "chat.example.com"));
+}
