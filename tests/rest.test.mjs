@@ -8,6 +8,7 @@ import { conversation, user } from './harness/names.mjs';
 import { http } from './harness/raw.mjs';
 import * as shapes from './harness/shapes.mjs';
 import { now, sign, token } from './harness/tokens.mjs';
+import { until } from './harness/until.mjs';
 
 const UNKNOWN = '018f0000-0000-7000-8000-000000000000';
 
@@ -73,6 +74,7 @@ describe('authentication', () => {
   });
 
   test('is not asked for elsewhere', async () => {
+    await until(async () => (await deployment.anonymous.get('/readyz')).status === 200, { what: 'ready' });
     for (const [open, type] of [
       ['/app/get-connection-id', /json/],
       ['/healthz', /./],

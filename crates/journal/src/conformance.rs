@@ -43,6 +43,7 @@ macro_rules! conformance_tests {
             positions_are_dense_over_all_streams
             sequences_are_dense_within_each_stream
             a_batch_may_follow_on_its_own_appends
+            a_journal_that_can_be_written_says_so
             a_wrong_expectation_is_a_conflict_and_appends_nothing
             a_used_key_is_a_duplicate_of_its_command
             a_key_used_earlier_in_the_batch_is_a_duplicate

@@ -3,7 +3,7 @@
 //! The aggregate service appends; projectors and reactors read after a position; nothing is ever
 //! changed or removed. Success is told to a client only once its event is committed here.
 //!
-//! Invariants kept here, by every adapter alike :
+//! Invariants kept here, by every adapter alike:
 //! - positions are dense, in commit order; a reader that sees position n has seen all before it;
 //! - sequences are dense within a stream, and an append names the sequence that it follows;
 //! - a command's key is unique for ever;
@@ -75,12 +75,21 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Appends all that can be, in the order given, in one durable transaction; an outcome for
     /// each. A later item of the batch sees what the earlier ones appended: it may follow on their
-    /// sequence, and is a duplicate of their key. `Duplicate` goes before `Conflict`.
+    /// sequence, and is a duplicate of their key. `Duplicate` goes before `Conflict`. Once an item of
+    /// a stream is a `Conflict`, so are the batch's later ones of that stream: they were decided on
+    /// top of it.
     /// Once it has returned, the events survive a power loss.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: whether the batch was committed is unknown.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, Error>;
+
+    /// Whether an append would be committed now: commits a mark of the journal's own, which is no
+    /// event.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn check_writable(&self) -> Result<(), Error>;
 
     /// The last committed position, 0 when empty. Never behind an append that has returned.
     ///

@@ -35,6 +35,9 @@ const QUEUE: usize = 256;
 /// Connections that read.
 const READERS: u32 = 4;
 
+/// No position and no sequence is above it: `SQLite`'s integers end here.
+const LAST: u64 = i64::MAX as u64;
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite/journal");
 
 /// The journal in one file, which this process alone has open.
@@ -133,6 +136,10 @@ impl Journal for SqliteJournal {
         self.hand_in(|reply| Work::Append { appends, reply }).await
     }
 
+    async fn check_writable(&self) -> Result<(), Error> {
+        self.hand_in(|reply| Work::Check { reply }).await
+    }
+
     async fn head(&self) -> Result<u64, Error> {
         if self.work.is_closed() {
             return Err(closed());
@@ -141,6 +148,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
+        let after = after.min(LAST);
         let rows = sqlx::query(include_str!("sqlite/read_after.sql"))
             .bind(after as i64)
             .bind(limit as i64)
@@ -156,6 +164,7 @@ impl Journal for SqliteJournal {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Arc<Recorded>>, Error> {
+        let after = after.min(LAST);
         let rows = sqlx::query(include_str!("sqlite/read_stream.sql"))
             .bind(stream.aggregate_type.as_str())
             .bind(&*stream.aggregate_id)

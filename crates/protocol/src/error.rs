@@ -176,11 +176,9 @@ impl From<conversation::Error> for Failure {
     fn from(error: conversation::Error) -> Self {
         use conversation::Error as E;
         let code = match error {
-            E::NotFound => ErrorCode::NotFound,
+            E::NotFound | E::NotYetSent => ErrorCode::NotFound,
             E::NotAMember | E::TargetNotAMember => ErrorCode::Forbidden,
-            E::TargetIsSender | E::NoMembers | E::TooManyMembers | E::NotYetSent => {
-                ErrorCode::BadRequest
-            }
+            E::TargetIsSender | E::NoMembers | E::TooManyMembers => ErrorCode::BadRequest,
             E::AlreadyExists => ErrorCode::IdempotencyConflict,
         };
         Self::new(code, error.to_string())

@@ -38,7 +38,9 @@ end;
 create table journal (
     one integer primary key check (one = 1),
     id text not null,
-    created_at integer not null
+    created_at integer not null,
+    -- When it was last tried whether a commit goes through.
+    checked_at integer
 ) strict;
 
 -- Disposable: where an aggregate's cold load goes on from.

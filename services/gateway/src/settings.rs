@@ -38,7 +38,7 @@ pub struct TokenSettings {
 pub enum TokenKey {
     /// HS256 only.
     Secret(SecretString),
-    /// A PEM public key: RS256, ES256 or EdDSA, by the kind of key.
+    /// A PEM public key: RS256, ES256 or `EdDSA`, by the kind of key.
     PublicKeyPem(String),
 }
 

@@ -78,6 +78,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_committed_meanwhile_is_rebuilt_too() {
+        let world = World::new();
+        world.commit(vec![said("c", "ann")]);
+        let views = &world.views;
+        let apply = |events: Arc<[Arc<Recorded>]>| {
+            if world.journal.last() < 3 {
+                world.commit(vec![said("c", "ann")]);
+            }
+            async move { views.apply(&events).await }
+        };
+        let done = rebuild(&*world.journal, 0, apply, |_, _| {}).await.expect("it works");
+        assert_eq!((done, views.checkpoint()), (3, 3));
+    }
+
+    #[tokio::test]
     async fn an_unknown_event_ends_the_rebuild() {
         let world = World::new();
         world.commit(vec![said("c", "ann")]);

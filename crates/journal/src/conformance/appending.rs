@@ -66,16 +66,25 @@ pub async fn a_wrong_expectation_is_a_conflict_and_appends_nothing<P: Place>() {
             messages(&stream, 0, "behind", 2),
             message(&stream, 2, "ahead"),
             message(&conversation("b"), 1, "of nothing"),
-            message(&stream, 1, "right"),
+            message(&stream, 1, "decided on top of those"),
+            message(&conversation("c"), 0, "right"),
         ])
         .await
         .expect("outcomes");
-    assert!(outcomes[..3].iter().all(|outcome| matches!(outcome, Appended::Conflict)));
-    assert!(matches!(&outcomes[3], Appended::Committed(events) if events[0].position == 2));
+    assert!(outcomes[..4].iter().all(|outcome| matches!(outcome, Appended::Conflict)));
+    assert!(matches!(&outcomes[4], Appended::Committed(events) if events[0].position == 2));
     assert_eq!(read_all(&journal).await.len(), 2);
     // A refused command has not used its key.
     assert_eq!(journal.find_by_key(&key("ahead")).await.expect("an answer"), None);
-    committed(append_one(&journal, message(&stream, 2, "ahead")).await);
+    committed(append_one(&journal, message(&stream, 1, "ahead")).await);
+}
+
+pub async fn a_journal_that_can_be_written_says_so<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    committed(append_one(&journal, message(&conversation("a"), 0, "1")).await);
+    journal.check_writable().await.expect("it can");
+    assert_eq!(journal.head().await.expect("a head"), 1, "no event came of it");
 }
 
 pub async fn a_used_key_is_a_duplicate_of_its_command<P: Place>() {

@@ -47,7 +47,7 @@ pub async fn pages_follow_on_each_other<P: Place>() {
     let journal = place.open().await;
     committed(append_one(&journal, messages(&conversation("a"), 0, "1", 10)).await);
     let mut read = Vec::new();
-    for (after, expected) in [(0, 4), (4, 4), (8, 2), (10, 0), (11, 0)] {
+    for (after, expected) in [(0, 4), (4, 4), (8, 2), (10, 0), (11, 0), (u64::MAX, 0)] {
         let page = journal.read_after(after, 4).await.expect("a page");
         assert_eq!(page.len(), expected, "after {after}");
         read.extend(page);
@@ -68,6 +68,7 @@ pub async fn a_stream_is_read_after_a_sequence<P: Place>() {
         assert_eq!(sequences(&page), (after + 1..=after + expected).collect::<Vec<_>>());
         assert!(page.iter().all(|event| event.stream == a));
     }
+    assert!(journal.read_stream(&a, u64::MAX, 3).await.expect("a page").is_empty());
     // An inbox may have a conversation's name.
     let inbox = StreamId::inbox(&"a".parse().expect("an id"));
     assert!(journal.read_stream(&inbox, 0, 10).await.expect("a page").is_empty());

@@ -53,6 +53,10 @@ pub(super) enum Work {
         snapshots: Vec<Snapshot>,
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    /// Commits a mark, to show that it can be done.
+    Check {
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
     /// Takes in no more, and ends once all that waits is done.
     Close,
 }
@@ -62,7 +66,7 @@ impl Work {
         match self {
             Self::Append { appends, .. } => appends.iter().map(|append| append.events.len()).sum(),
             Self::Snapshots { snapshots, .. } => snapshots.len(),
-            Self::Close => 0,
+            Self::Check { .. } | Self::Close => 0,
         }
     }
 }
@@ -116,7 +120,8 @@ impl Writer {
         let mut batches = Vec::with_capacity(group.len());
         let mut batch_replies = Vec::with_capacity(group.len());
         let mut snapshots = Vec::new();
-        let mut snapshot_replies = Vec::new();
+        let mut check = false;
+        let mut other_replies = Vec::new();
         for work in group {
             match work {
                 Work::Append { appends, reply } => {
@@ -125,21 +130,25 @@ impl Writer {
                 }
                 Work::Snapshots { snapshots: mut some, reply } => {
                     snapshots.append(&mut some);
-                    snapshot_replies.push(reply);
+                    other_replies.push(reply);
+                }
+                Work::Check { reply } => {
+                    check = true;
+                    other_replies.push(reply);
                 }
                 Work::Close => {}
             }
         }
-        if batches.is_empty() && snapshots.is_empty() {
+        if batches.is_empty() && other_replies.is_empty() {
             return;
         }
         // Whoever no longer waits for its answer has dropped the other end; the outcome stands.
-        match self.commit(batches, snapshots).await {
+        match self.commit(batches, snapshots, check).await {
             Ok(outcomes) => {
                 for (reply, outcome) in batch_replies.into_iter().zip(outcomes) {
                     drop(reply.send(Ok(outcome)));
                 }
-                for reply in snapshot_replies {
+                for reply in other_replies {
                     drop(reply.send(Ok(())));
                 }
             }
@@ -149,7 +158,7 @@ impl Writer {
                 for reply in batch_replies {
                     drop(reply.send(Err(error.clone().into())));
                 }
-                for reply in snapshot_replies {
+                for reply in other_replies {
                     drop(reply.send(Err(error.clone().into())));
                 }
             }
@@ -161,6 +170,7 @@ impl Writer {
         &mut self,
         batches: Vec<Vec<Prepared>>,
         snapshots: Vec<Snapshot>,
+        check: bool,
     ) -> Result<Vec<Vec<Appended>>, Failed> {
         let mut known = match self.known.take() {
             Some(known) => known,
@@ -178,7 +188,10 @@ impl Writer {
         };
         let outcomes: Vec<Vec<_>> = batches
             .into_iter()
-            .map(|batch| batch.into_iter().map(|append| numbering.add(append)).collect())
+            .map(|batch| {
+                let mut void = HashSet::new();
+                batch.into_iter().map(|append| numbering.add(append, &mut void)).collect()
+            })
             .collect();
         append_events(&mut connection, &mut numbering.rows).await?;
         for snapshot in &snapshots {
@@ -187,6 +200,12 @@ impl Writer {
                 .bind(&*snapshot.stream.aggregate_id)
                 .bind(snapshot.sequence as i64)
                 .bind(&*snapshot.state)
+                .execute(&mut *connection)
+                .await?;
+        }
+        if check {
+            sqlx::query("update journal set checked_at = ?")
+                .bind(Timestamp::now().0)
                 .execute(&mut *connection)
                 .await?;
         }
@@ -273,13 +292,15 @@ struct Numbering {
 }
 
 impl Numbering {
-    fn add(&mut self, append: Prepared) -> Appended {
+    /// Adds what can be. Streams in which something couldn't are `void` for the rest of the batch.
+    fn add(&mut self, append: Prepared, void: &mut HashSet<StreamId>) -> Appended {
         let Prepared { stream, expected, events, key, metadata } = append;
         if let Some(original) = self.used.get(&key) {
             return Appended::Duplicate(Arc::clone(original));
         }
         let head = self.heads.get_mut(&stream).expect("all streams' heads were loaded");
-        if *head != expected {
+        if *head != expected || void.contains(&stream) {
+            void.insert(stream);
             return Appended::Conflict;
         }
         let mut committed = Vec::with_capacity(events.len());

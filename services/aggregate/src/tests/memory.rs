@@ -165,6 +165,10 @@ impl Journal for MemoryJournal {
         if mishap.is_some() { Err(unavailable()) } else { Ok(appended) }
     }
 
+    async fn check_writable(&self) -> Result<(), Error> {
+        self.check_up()
+    }
+
     async fn head(&self) -> Result<u64, Error> {
         self.check_up()?;
         Ok(self.log().events.len() as u64)

@@ -54,6 +54,7 @@ impl From<Rejection> for Failure {
 }
 
 /// Checks tokens by the one configured key, with that key's one algorithm.
+#[derive(Debug)]
 pub struct Verifier {
     key: DecodingKey,
     validation: Validation,

@@ -259,7 +259,7 @@ fn another_key_of_the_same_kind_signs_nothing() {
 
 #[test]
 fn unusable_keys_are_refused_at_the_start() {
-    let refused = |settings: &TokenSettings| Verifier::new(settings).err().expect("refused");
+    let refused = |settings: &TokenSettings| Verifier::new(settings).expect_err("refused");
     assert!(matches!(refused(&by_secret("")), KeyError::EmptySecret));
     assert!(matches!(refused(&by_public_key("nonsense")), KeyError::NotAPublicKey));
     let private = Ed25519KeyPair::generate().expect("a key").to_pkcs8v1().expect("DER");

@@ -21,7 +21,11 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 enum Phase {
     /// What comes is kept.
-    Joining { kept: VecDeque<Arc<Outgoing>>, bytes: usize, overflowed: bool },
+    Joining {
+        kept: VecDeque<Arc<Outgoing>>,
+        bytes: usize,
+        overflowed: bool,
+    },
     Live,
 }
 

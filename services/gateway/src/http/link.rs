@@ -112,16 +112,18 @@ impl Link {
         }
     }
 
-    /// Breaks the transport off; `reason` is for the log. The first reason stands.
-    pub fn close(&self, reason: &'static str) {
+    /// Breaks the transport off; `reason` is for the log. The first reason stands. False if it was
+    /// closed before.
+    pub fn close(&self, reason: &'static str) -> bool {
         if self.reason.set(reason).is_err() {
-            return;
+            return false;
         }
         self.closed.cancel();
         if let (Some(links), Some(sid)) = (self.links.upgrade(), self.sid.get()) {
             // Without a receiver the server is gone, and its sessions with it.
             let _ = links.ended.send(sid.clone());
         }
+        true
     }
 
     pub fn is_closed(&self) -> bool {

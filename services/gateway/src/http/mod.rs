@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use body::ResponseBody;
-pub use link::Link;
 pub(crate) use guard::Elsewhere;
+pub use link::Link;
 
 use crate::Settings;
 use crate::rest::Rest;
@@ -66,8 +66,8 @@ impl Server {
         Self { guard, settings, connections, ended }
     }
 
-    /// Serves until `closing`, then takes no new connections and sessions, and ends once all
-    /// requests are answered, or at `shutdown`.
+    /// Serves until `closing`, then takes no new connections and sessions; after `shutdown`, ends
+    /// once the requests at hand are answered.
     pub async fn run(
         mut self,
         listener: TcpListener,
@@ -93,13 +93,15 @@ impl Server {
         }
         drop(listener);
         self.guard.refuse_new();
-        connections.close();
         loop {
             tokio::select! {
-                () = connections.wait() => break,
+                biased;
                 Some(sid) = self.ended.recv() => self.end(&connections, sid),
+                () = shutdown.cancelled() => break,
             }
         }
+        connections.close();
+        connections.wait().await;
     }
 
     /// Ends a session whose link was closed.
@@ -117,8 +119,7 @@ impl Server {
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
         let guard = Arc::clone(&self.guard);
-        let stream =
-            Stream::new(tcp, self.settings.limits.write_timeout, self.connections.clone());
+        let stream = Stream::new(tcp, self.settings.limits.write_timeout, self.connections.clone());
         async move {
             let carrier = stream.carrier();
             let service = service_fn(move |mut request: Request<Incoming>| {

@@ -1,6 +1,6 @@
 //! Which web pages may call.
 //!
-//! CORS doesn't protect WebSockets, so the same rule is asked in their handshakes too.
+//! CORS doesn't protect `WebSocket`s, so the same rule is asked in their handshakes too.
 
 use crate::Settings;
 use crate::settings::Origins;
@@ -79,8 +79,7 @@ mod tests {
 
     #[test]
     fn the_public_url_is_the_servers_own_origin() {
-        let public_url =
-            Some(PublicUrl { secure: true, authority: "chat.example.com".to_owned() });
+        let public_url = Some(PublicUrl { secure: true, authority: "chat.example.com".to_owned() });
         let settings = Settings { public_url, origins: Origins::OwnAndLocal, ..settings() };
         assert!(allowed(&settings, "https://chat.example.com", Some("10.0.0.1:3000"), false));
         assert!(!allowed(&settings, "http://chat.example.com", Some("10.0.0.1:3000"), false));

@@ -121,6 +121,9 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.carrier.0.get().is_some_and(|link| link.is_closed()) {
+            return Poll::Ready(Err(broken_off()));
+        }
         let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
         this.written(cx, written)
     }
@@ -161,6 +164,8 @@ mod tests {
 
     use super::*;
 
+    const BLOCK: [u8; 4_096] = [0; 4_096];
+
     async fn pair(write_timeout: Duration) -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -173,18 +178,18 @@ mod tests {
     async fn a_write_that_hangs_for_too_long_fails() {
         let (mut server, _client) = pair(Duration::from_millis(50)).await;
         let error = loop {
-            if let Err(error) = server.write_all(&[0; 65_536]).await {
+            if let Err(error) = server.write_all(&BLOCK).await {
                 break error;
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let again = server.write_all(&[0; 65_536]).await.map_err(|error| error.kind());
+        let again = server.write_all(&BLOCK).await.map_err(|error| error.kind());
         assert_eq!(again, Err(io::ErrorKind::TimedOut));
     }
 
     #[tokio::test]
     async fn closing_the_link_breaks_reads_and_writes_off_and_closes_the_connection() {
-        let (mut server, mut client) = pair(Duration::from_secs(60)).await;
+        let (mut server, mut client) = pair(Duration::from_mins(1)).await;
         let link = Link::detached();
         server.carrier().carry(link.clone());
         server.write_all(b"hello").await.expect("written");
@@ -193,7 +198,7 @@ mod tests {
         let reading = tokio::spawn(async move { reader.read_u8().await.map_err(|e| e.kind()) });
         let writing = tokio::spawn(async move {
             loop {
-                if let Err(error) = writer.write_all(&[0; 65_536]).await {
+                if let Err(error) = writer.write_all(&BLOCK).await {
                     break error.kind();
                 }
             }

@@ -125,11 +125,7 @@ impl Metrics {
 
     fn show_sockets(&self, registry: &mut Registry) {
         registry.register("verbatim_sockets", "Authenticated sockets", self.sockets.clone());
-        registry.register(
-            "verbatim_connections",
-            "Open TCP connections",
-            self.connections.clone(),
-        );
+        registry.register("verbatim_connections", "Open TCP connections", self.connections.clone());
         registry.register(
             "verbatim_disconnects",
             "Sockets that went, by reason",

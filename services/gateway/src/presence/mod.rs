@@ -14,9 +14,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 use verbatim_bus::{Bus, PresenceMessage};
 use verbatim_domain::UserId;
-use verbatim_protocol::presence::{
-    Announcement, Applied, Change, Connection, GatewayId, Replica,
-};
+use verbatim_protocol::presence::{Announcement, Applied, Change, Connection, GatewayId, Replica};
 
 /// How often a gateway says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -155,8 +153,8 @@ impl Presence {
                 }
             }
             // What this gateway says of itself is in the replica already.
-            PresenceMessage::Announcement(announcement)
-                if announcement.gateway == self.gateway => {}
+            PresenceMessage::Announcement(announcement) if announcement.gateway == self.gateway => {
+            }
             PresenceMessage::Announcement(announcement) => self.learn(announcement),
         }
     }

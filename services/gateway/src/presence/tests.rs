@@ -23,10 +23,10 @@ fn gateway(bus: &Arc<dyn Bus>) -> Gateway {
     let task = tokio::spawn({
         let (presence, shutdown, pauses) = (presence.clone(), shutdown.clone(), pauses.clone());
         async move {
-            let paused = || {
+            let note = || {
                 pauses.fetch_add(1, Ordering::Relaxed);
             };
-            presence.run(shutdown, paused).await;
+            presence.run(shutdown, note).await;
         }
     });
     Gateway { presence, shutdown, pauses, task }
@@ -81,9 +81,9 @@ async fn a_lost_announcement_is_noticed_by_the_next_heartbeat() {
     let mut messages = bus.subscribe_presence();
     tell(3, Change::Heartbeat);
     loop {
-        match messages.recv().await.expect("the bus is open") {
-            PresenceMessage::SnapshotWanted(Some(asked)) => break assert_eq!(asked, id),
-            _ => {}
+        let message = messages.recv().await.expect("the bus is open");
+        if let PresenceMessage::SnapshotWanted(Some(asked)) = message {
+            break assert_eq!(asked, id);
         }
     }
     tell(3, Change::Snapshot { sockets: vec![(user("bo"), "b".into())] });

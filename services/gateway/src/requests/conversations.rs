@@ -75,8 +75,9 @@ pub(super) fn read(
         let read = core.send(Command::Conversation { id: id.clone(), command }).await?;
         let conversation = as_of(&core, &caller.user_id, &id, read.position).await?;
         let unread = Unread { unread_count: conversation.unread_count };
-        Ok(Answer::new(unread, NoExtra {})
-            .with(Summary { conversation_id: Some(id), ..Summary::default() }))
+        let answer = Answer::new(unread, NoExtra {})
+            .with(Summary { conversation_id: Some(id), ..Summary::default() });
+        Ok(Answer { duplicate: read.duplicate, ..answer })
     })
 }
 

@@ -1,6 +1,6 @@
 //! What clients ask for, whichever way they come: one parser, one set of rules, one kind of answer.
 //!
-//! A request is parsed and checked ([`payload`]), counted against the user's limits ([`limiter`]),
+//! A request is parsed and checked ([`payload`]), counted against the user's limits (`limiter`),
 //! and becomes a command on the bus or a query to the views. Its answer is a whole envelope, which
 //! Socket.IO and REST send as it is.
 
@@ -60,7 +60,8 @@ pub struct Answer {
     pub body: Arc<RawValue>,
     /// Something new was made (REST: 201).
     pub created: bool,
-    /// The same had been asked for before: `duplicate: true` stands in the body.
+    /// The same had been asked for before, and nothing was changed. In a creation's body
+    /// `duplicate: true` tells of it.
     pub duplicate: bool,
     /// For the log lines.
     pub summary: Summary,
@@ -241,17 +242,21 @@ impl Requests {
         self.core.send(Command::Inbox { user: user.clone(), command })
     }
 
-    /// Whether a command would be settled within `within`. Asks journal and aggregate service, and
-    /// changes nothing.
+    /// Whether a command would be settled within `within`. Asks journal and aggregate service;
+    /// no event comes of it.
     ///
     /// # Errors
     /// What stands in the way, for operators.
     pub async fn probe(&self, within: Duration) -> Result<(), &'static str> {
         let user = PROBED_USER.parse().expect("it is a user id");
         let asked = async {
-            self.core.ports.journal.head().await.map_err(|_| "the journal doesn't answer")?;
-            // What the journal says of its own writes belongs here, once it can be asked: the
-            // command below appends nothing.
+            // The command below appends nothing, so the journal is asked apart.
+            self.core
+                .ports
+                .journal
+                .check_writable()
+                .await
+                .map_err(|_| "the journal can't be written")?;
             self.advance_delivery(&user, 0, DeliveryOutcome::Presumed)
                 .await
                 .map_err(|_| "commands aren't carried out")

@@ -67,6 +67,7 @@ pub(super) fn read(
         core.reached(read.position).await?;
         let unread_count = core.ports.views.unread_notifications(user).await;
         let unread_count = unread_count.map_err(|error| views_failure(&error))?;
-        Ok(Answer::new(Unread { unread_count }, NoExtra {}))
+        let answer = Answer::new(Unread { unread_count }, NoExtra {});
+        Ok(Answer { duplicate: read.duplicate, ..answer })
     })
 }

@@ -37,6 +37,7 @@ enum Tag {
 }
 
 #[OpenApi]
+#[allow(clippy::unused_async, reason = "the framework wants every call to be async")]
 impl Api {
     /// Where to connect to
     ///
@@ -314,14 +315,14 @@ fn connection_id(request: &Request) -> Result<Answer, Failure> {
         (address.secure, address.authority.as_deref())
     };
     let parts = authority.and_then(|authority| Some((authority, split(authority)?)));
-    let Some((authority, (host, port))) = parts else {
+    let Some((authority, (_, port))) = parts else {
         return Err(Failure::bad_request("The Host header is missing or malformed"));
     };
     let (protocol, scheme, default_port) =
         if secure { (Protocol::Wss, "wss", 443) } else { (Protocol::Ws, "ws", 80) };
     let connection_info = ConnectionInfo {
         protocol,
-        host: host.to_owned(),
+        host: authority.to_owned(),
         port: port.unwrap_or(default_port).to_string(),
         timestamp: Timestamp::now(),
     };

@@ -37,7 +37,12 @@ impl<'a> Auth<'a> {
     /// What is no object gives nothing.
     fn parse(auth: Option<&'a Value>) -> Self {
         let text = auth.and_then(Value::as_str).map_or("", |text| text.as_str());
-        serde_json::from_str(text).unwrap_or_default()
+        // A list would be read as the fields in their order.
+        if text.starts_with('[') {
+            Self::default()
+        } else {
+            serde_json::from_str(text).unwrap_or_default()
+        }
     }
 
     /// The token, from here or from the headers.
@@ -46,9 +51,7 @@ impl<'a> Auth<'a> {
             return serde_json::from_str(token.get()).map_err(|_| Rejection::Invalid);
         }
         match headers.get(AUTHORIZATION) {
-            Some(header) => {
-                header.to_str().map(str::to_owned).map_err(|_| Rejection::Invalid)
-            }
+            Some(header) => header.to_str().map(str::to_owned).map_err(|_| Rejection::Invalid),
             None => Err(Rejection::NoToken),
         }
     }
@@ -73,11 +76,12 @@ impl Connect {
         let id: Arc<str> = socket.id.as_str().into();
         let sockets = &self.0;
         let auth = Auth::parse(auth);
-        let caller = self.authenticate(&auth, &socket.req_parts().headers).map_err(|rejection| {
-            log::authentication_failed(&id, rejection);
-            sockets.metrics.authentication_failed(rejection);
-            Box::new(format!("Authentication failed: {rejection}")) as Refusal
-        })?;
+        let caller =
+            self.authenticate(&auth, &socket.req_parts().headers).map_err(|rejection| {
+                log::authentication_failed(&id, rejection);
+                sockets.metrics.authentication_failed(rejection);
+                Box::new(format!("Authentication failed: {rejection}")) as Refusal
+            })?;
         let refuse = |why: &'static str| Err(Box::new(why) as Refusal);
         if sockets.is_closing() {
             return refuse("The server is shutting down");
@@ -137,12 +141,7 @@ impl MessageHandler<LocalAdapter, Handler> for Receive {
 struct Disconnected(Arc<Session>);
 
 impl DisconnectHandler<LocalAdapter, Handler> for Disconnected {
-    fn call_with_defer(
-        &self,
-        socket: WireSocket,
-        why: DisconnectReason,
-        defer: fn(WireSocket),
-    ) {
+    fn call_with_defer(&self, socket: WireSocket, why: DisconnectReason, defer: fn(WireSocket)) {
         let Self(session) = self;
         let named = match why {
             DisconnectReason::TransportClose => reason::TRANSPORT_CLOSE,
@@ -156,8 +155,10 @@ impl DisconnectHandler<LocalAdapter, Handler> for Disconnected {
             DisconnectReason::ClosingServer => reason::SHUTTING_DOWN,
         };
         session.end(session.link.close_reason().unwrap_or(named));
-        if matches!(why, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect)
-        {
+        if matches!(
+            why,
+            DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect
+        ) {
             // Its session would go on without anybody in it.
             session.sockets.left(session);
         }
@@ -190,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_cursor_is_a_text_or_no_cursor() {
-        let start = |auth: &str| Auth::parse(Some(&Value::Str(auth.to_owned().into(), None))).start();
+        let start =
+            |auth: &str| Auth::parse(Some(&Value::Str(auth.to_owned().into(), None))).start();
         assert_eq!(start(r#"{"cursor":"x"}"#), Start::Cursor("x".to_owned()));
         assert_eq!(start(r#"{"cursor":7}"#), Start::Malformed);
         assert_eq!(start(r#"{"cursor":null}"#), Start::Mark);

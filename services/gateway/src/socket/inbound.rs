@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn refusals_are_counted_by_the_window() {
         let inbound = Inbound::new();
-        let window = Duration::from_secs(3_600);
+        let window = Duration::from_hours(1);
         assert!(!inbound.refused(2, window) && !inbound.refused(2, window));
         assert!(inbound.refused(2, window));
         assert!(!inbound.refused(2, Duration::ZERO), "a new window");

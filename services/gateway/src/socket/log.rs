@@ -68,7 +68,7 @@ struct Told<'a> {
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
 enum Text<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
+    Some(#[serde(borrow)] Cow<'a, str>),
     #[default]
     #[serde(skip)]
     None,
@@ -78,7 +78,7 @@ enum Text<'a> {
 impl Text<'_> {
     fn get(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => Some(text.get(..text.floor_char_boundary(MAX_ID)).unwrap_or(text)),
+            Self::Some(text) => Some(text.get(..text.floor_char_boundary(MAX_ID)).unwrap_or(text)),
             Self::None | Self::Other(_) => None,
         }
     }

@@ -67,7 +67,14 @@ pub(crate) struct Sockets {
     tasks: TaskTracker,
     closing: AtomicBool,
     /// Sockets that left while their sessions went on.
-    left: Mutex<VecDeque<(Instant, Arc<str>, Arc<Link>)>>,
+    left: Mutex<VecDeque<Left>>,
+}
+
+/// A socket that left, and until when its session may go on without.
+struct Left {
+    id: Arc<str>,
+    link: Arc<Link>,
+    until: Instant,
 }
 
 /// What [`Sockets`] are made of.
@@ -146,13 +153,13 @@ impl Sockets {
     fn left(&self, session: &Session) {
         let until = Instant::now() + self.settings.limits.auth_timeout;
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.push_back((until, Arc::clone(&session.id), Arc::clone(&session.link)));
+        let (id, link) = (Arc::clone(&session.id), Arc::clone(&session.link));
+        left.push_back(Left { id, link, until });
     }
 
     fn end_unused(&self, now: Instant) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        while left.front().is_some_and(|(until, ..)| *until <= now) {
-            let Some((_, id, link)) = left.pop_front() else { break };
+        while let Some(Left { id, link, .. }) = left.pop_front_if(|left| left.until <= now) {
             if self.registry.get(&id).is_none() {
                 link.close(reason::TRANSPORT_CLOSE);
             }

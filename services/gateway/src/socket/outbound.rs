@@ -42,7 +42,9 @@ impl Patience {
     fn for_written(self, since: Instant, upgraded: Option<Instant>) -> Duration {
         let whole = self.ping_interval + self.ping_timeout;
         match upgraded {
-            Some(upgraded) if since <= upgraded + self.upgrade_timeout => whole + self.ping_interval,
+            Some(upgraded) if since <= upgraded + self.upgrade_timeout => {
+                whole + self.ping_interval
+            }
             _ => whole,
         }
     }
@@ -176,7 +178,7 @@ impl Outbound {
     /// Sends a packet after those before it.
     pub(super) fn push(&self, packet: Packet) -> Pushed {
         let mut state = self.state();
-        if matches!(state.wire, Wire::Closed) {
+        if matches!(state.wire, Wire::Closed) || self.link.is_closed() {
             return Pushed::Gone;
         }
         let packet = if state.queue.is_empty() {
@@ -196,6 +198,8 @@ impl Outbound {
             || (unread + state.queued_bytes > 0
                 && unread + state.queued_bytes + bytes > self.max_bytes)
         {
+            // After a packet that was refused, none may follow.
+            state.shut(&self.queued);
             return Pushed::TooMuch;
         }
         state.queued_bytes += bytes;
@@ -212,6 +216,10 @@ impl Outbound {
             let full = {
                 let mut state = self.state();
                 loop {
+                    if self.link.is_closed() {
+                        state.draining = false;
+                        return None;
+                    }
                     let Some(packet) = state.queue.pop_front() else {
                         state.draining = false;
                         return None;
@@ -285,10 +293,7 @@ impl Outbound {
     pub fn close(&self) -> u64 {
         let mut state = self.state();
         state.settle(self.link.written());
-        state.wire = Wire::Closed;
-        self.queued.dec_by(state.queue.len() as i64);
-        state.queue = VecDeque::new();
-        state.queued_bytes = 0;
+        state.shut(&self.queued);
         let marks = std::mem::take(&mut state.marks);
         marks.back().map_or(0, |(_, position)| *position)
     }
@@ -329,7 +334,11 @@ impl Outbound {
 
     fn emit(&self, state: &mut State, packet: &Packet) -> Emitted {
         let Some(transport) = state.settle(self.link.written()) else {
-            return if matches!(state.wire, Wire::Closed) { Emitted::Closed } else { Emitted::Full };
+            return if matches!(state.wire, Wire::Closed) {
+                Emitted::Closed
+            } else {
+                Emitted::Full
+            };
         };
         let bytes = packet.bytes();
         if !self.fits(&state.window, bytes, polling(transport)) {
@@ -387,6 +396,13 @@ impl State {
             Wire::Open(socket) => Some(socket.transport_type()),
             Wire::Waiting | Wire::Closed => None,
         }
+    }
+
+    fn shut(&mut self, queued: &Gauge) {
+        self.wire = Wire::Closed;
+        queued.dec_by(self.queue.len() as i64);
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
     }
 
     fn wait(&mut self) -> Pushed {

@@ -162,13 +162,11 @@ impl Session {
             }
             Pushed::Disconnect(socket) => self.leave(socket),
             Pushed::TooMuch => {
-                self.sockets.metrics.slow_readers.inc();
-                tracing::warn!(
-                    socket = &*self.id,
-                    userId = self.user().as_str(),
-                    "too much left unread: closing the transport"
-                );
-                self.link.close(reason::TRANSPORT_CLOSE);
+                if self.link.close(reason::TRANSPORT_CLOSE) {
+                    self.sockets.metrics.slow_readers.inc();
+                    let (socket, user) = (&*self.id, self.user().as_str());
+                    tracing::warn!(socket, userId = user, "too much left unread: closing");
+                }
             }
         }
     }

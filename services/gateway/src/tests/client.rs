@@ -30,7 +30,8 @@ impl Client {
     pub async fn open_with(address: SocketAddr, headers: &[(&'static str, &str)]) -> Option<Self> {
         let mut client = Self::upgrade(address, "", headers).await?;
         let open = client.packet().await.expect("an open packet");
-        let open: Value = serde_json::from_str(open.strip_prefix('0').expect("open")).expect("JSON");
+        let open: Value =
+            serde_json::from_str(open.strip_prefix('0').expect("open")).expect("JSON");
         client.sid = open["sid"].as_str().expect("a session id").to_owned();
         Some(client)
     }
@@ -55,16 +56,12 @@ impl Client {
     pub async fn try_join(&mut self, auth: &Value) -> Result<(), String> {
         self.send(&format!("40{auth}")).await;
         let packet = self.text().await.expect("an answer");
-        match packet.strip_prefix("44") {
-            Some(error) => {
-                let error: Value = serde_json::from_str(error).expect("JSON");
-                Err(error["message"].as_str().expect("a message").to_owned())
-            }
-            None => {
-                assert!(packet.starts_with("40"), "{packet}");
-                Ok(())
-            }
-        }
+        let Some(error) = packet.strip_prefix("44") else {
+            assert!(packet.starts_with("40"), "{packet}");
+            return Ok(());
+        };
+        let error: Value = serde_json::from_str(error).expect("JSON");
+        Err(error["message"].as_str().expect("a message").to_owned())
     }
 
     pub async fn join(&mut self, auth: &Value) {
@@ -180,11 +177,7 @@ pub(super) struct Response {
     pub body: String,
 }
 
-pub(super) async fn get(
-    address: SocketAddr,
-    target: &str,
-    headers: &[(&str, &str)],
-) -> Response {
+pub(super) async fn get(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Response {
     http(address, "GET", target, headers, "").await
 }
 
@@ -195,14 +188,12 @@ pub(super) async fn http(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Response {
-    let mut request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n",
+    let headers: String =
+        headers.iter().flat_map(|(name, value)| [*name, ": ", value, "\r\n"]).collect();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
         body.len()
     );
-    for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
-    }
-    request += "\r\n";
     let mut tcp = TcpStream::connect(address).await.expect("connected");
     tcp.write_all(request.as_bytes()).await.expect("sent");
     // A server that refuses a long body need not read it.

@@ -4,16 +4,13 @@ use super::*;
 async fn a_good_token_is_let_in_wherever_it_stands() {
     let running = Running::start(settings()).await;
     let token = token_for("ann", 600);
-    running.connect_with(json!({ "token": token })).await;
-    running.connect_with(json!({ "token": format!("Bearer {token}") })).await;
+    let _bare = running.connect_with(json!({ "token": token })).await;
+    let _named = running.connect_with(json!({ "token": format!("Bearer {token}") })).await;
     let header = format!("Bearer {token}");
     let mut client =
         Client::open_with(running.address, &[("authorization", &header)]).await.expect("open");
     client.join(&json!({})).await;
-    until("three sockets are counted", async || {
-        running.metric("verbatim_sockets 3").await
-    })
-    .await;
+    until("three sockets are counted", async || running.metric("verbatim_sockets 3").await).await;
 }
 
 #[tokio::test]
@@ -84,7 +81,9 @@ async fn pages_of_other_origins_are_refused_on_every_way() {
     let asked = [good[0], ("access-control-request-headers", "authorization")];
     let response = client::http(running.address, "OPTIONS", polled, &asked, "").await;
     assert_eq!(response.status, 204);
-    assert!(response.head.to_ascii_lowercase().contains("access-control-allow-headers: authorization"));
+    assert!(
+        response.head.to_ascii_lowercase().contains("access-control-allow-headers: authorization")
+    );
 }
 
 #[tokio::test]

@@ -69,17 +69,13 @@ struct Running {
 impl Running {
     async fn start(settings: Settings) -> Self {
         let world = World::new();
-        let ports = Ports {
-            journal: world.clone(),
-            bus: world.bus.clone(),
-            views: world.clone(),
-        };
+        let ports = Ports { journal: world.clone(), bus: world.bus.clone(), views: world.clone() };
         let mut registry = Registry::default();
         let gateway = Gateway::new(ports, settings, &mut registry).expect("the key is good");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
-        world.handle_commands(shutdown.clone());
+        world.handle_commands();
         let task = tokio::spawn(gateway.run(listener, Arc::new(registry), shutdown.clone()));
         let running = Self { world, address, shutdown, task };
         running.hears_frames().await;

@@ -7,10 +7,11 @@ async fn what_was_taken_is_finished_and_clients_are_told_when_to_come_back() {
     let running = Running::start(settings()).await;
     let mut ann = running.live("ann").await;
     running.world.set_answering(false);
+    let taken = running.world.taken();
     let payload = json!({ "conversationId": "conv", "content": "last" });
     let id = ann.ask("message:send", &payload).await;
     let late = json!({ "conversationId": "conv", "content": "late" });
-    until("it is on its way", async || running.world.bus.queued_commands() == 0).await;
+    until("it is on its way", async || running.world.taken() > taken).await;
     let (world, address) = (running.world.clone(), running.address);
     let stopping = tokio::spawn(running.stop());
     until("nobody new is let in", async || TcpStream::connect(address).await.is_err()).await;

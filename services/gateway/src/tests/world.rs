@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verbatim_bus::{Bus, InProcess};
 use verbatim_domain::conversation::{MessageSent, PersonalMessage, SendMessage};
@@ -22,7 +21,7 @@ use verbatim_protocol::{
     Command, CommandKey, Committed, Failure, Frame, JournalId, List, MessagePush, Push, Recorded,
     Refresh, Reply, StreamCursor, Timestamp,
 };
-use verbatim_views::{MessageRange, Members, PageRequest, StreamMessage, Views};
+use verbatim_views::{Members, MessageRange, PageRequest, StreamMessage, Views};
 
 /// The only conversation's members.
 const MEMBERS: [&str; 3] = ["ann", "bo", "cy"];
@@ -46,6 +45,7 @@ pub(super) struct World {
     /// Commands are answered.
     answering: watch::Sender<bool>,
     lists_read: AtomicU64,
+    taken: AtomicU64,
 }
 
 fn user(id: &str) -> UserId {
@@ -66,6 +66,7 @@ impl World {
             up: AtomicBool::new(true),
             answering: watch::Sender::new(true),
             lists_read: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
         })
     }
 
@@ -73,20 +74,20 @@ impl World {
         self.messages.lock().expect("not poisoned")
     }
 
-    /// Carries out commands until `end`.
-    pub fn handle_commands(self: &Arc<Self>, end: CancellationToken) {
+    /// Carries out commands, as long as the test lasts.
+    pub fn handle_commands(self: &Arc<Self>) {
         let world = Arc::clone(self);
         let mut commands = self.bus.commands();
-        let work = async move {
+        tokio::spawn(async move {
             while let Some(requests) = commands.next(64).await {
+                world.taken.fetch_add(requests.len() as u64, Ordering::SeqCst);
                 world.answering.subscribe().wait_for(|answering| *answering).await.expect("open");
                 for request in requests {
                     let reply = world.carry_out(request.command.command);
                     (request.reply)(reply);
                 }
             }
-        };
-        tokio::spawn(async move { end.run_until_cancelled(work).await });
+        });
     }
 
     fn carry_out(&self, command: Command) -> Reply {
@@ -110,23 +111,23 @@ impl World {
         }
     }
 
-    fn commit(&self, send: SendMessage) -> Committed {
+    fn commit(&self, command: SendMessage) -> Committed {
         let mut messages = self.messages();
-        let key = (send.author.user_id.clone(), send.client_message_id.clone());
+        let key = (command.author.user_id.clone(), command.client_message_id.clone());
         let before = messages.iter().position(|message| {
             key.1.is_some() && (message.sender_id.clone(), message.client_message_id.clone()) == key
         });
         let position = before.unwrap_or(messages.len()) as u64 + 1;
         let sent = MessageSent {
-            message_id: send.message_id,
+            message_id: command.message_id,
             sequence: position,
-            sender_id: send.author.user_id,
-            sender_role: send.author.role,
-            client_message_id: send.client_message_id,
+            sender_id: command.author.user_id,
+            sender_role: command.author.role,
+            client_message_id: command.client_message_id,
             personal: PersonalMessage {
-                content: send.content,
-                attachments: send.attachments,
-                email: send.author.email,
+                content: command.content,
+                attachments: command.attachments,
+                email: command.author.email,
             },
         };
         let recorded_at = Timestamp::now();
@@ -145,7 +146,7 @@ impl World {
 
     /// Stores a message that came by another gateway; pushes it if pushes follow commits.
     pub fn say(&self, sender: &str, content: &str) -> u64 {
-        let send = SendMessage {
+        let command = SendMessage {
             message_id: MessageId(Uuid::now_v7()),
             author: verbatim_domain::conversation::Author {
                 user_id: user(sender),
@@ -157,7 +158,7 @@ impl World {
             content: content.to_owned(),
             attachments: Vec::new(),
         };
-        self.commit(send).position
+        self.commit(command).position
     }
 
     /// Whether pushes follow commits by themselves.
@@ -173,6 +174,11 @@ impl World {
     /// Whether commands are answered.
     pub fn set_answering(&self, answering: bool) {
         self.answering.send_replace(answering);
+    }
+
+    /// How many commands were taken from the bus.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
     }
 
     /// How often a list was read.
@@ -277,6 +283,10 @@ impl Journal for World {
 
     async fn append(&self, _: Vec<Append>) -> Result<Vec<Appended>, verbatim_journal::Error> {
         unreachable!("a gateway appends nothing")
+    }
+
+    async fn check_writable(&self) -> Result<(), verbatim_journal::Error> {
+        self.check().map_err(|error| verbatim_journal::Error::Unavailable(Box::new(error)))
     }
 
     async fn head(&self) -> Result<u64, verbatim_journal::Error> {

@@ -189,7 +189,7 @@ async fn reading_a_conversation_lowers_its_count_only() {
     let again = world.post("bob", path, &json!({ "sequence": 1 })).await;
     assert_eq!(again.data(), json!({ "unreadCount": 0 }), "a mark never moves back");
     for (who, path, body, status) in [
-        ("bob", path, json!({ "sequence": 99 }), 400),
+        ("bob", path, json!({ "sequence": 99 }), 404),
         ("bob", path, json!({ "sequence": "1" }), 400),
         ("cy", path, json!({}), 403),
         ("bob", "/app/conversations/conv_9/read", json!({}), 404),

@@ -1,3 +1,4 @@
+use tokio::time::timeout;
 use verbatim_views::Views;
 
 use super::*;
@@ -9,7 +10,8 @@ fn names(members: &[UserId]) -> Vec<&str> {
 
 /// The members that each message of a batch goes to.
 async fn recipients(memberships: &mut Memberships, batch: &[Arc<Recorded>]) -> Vec<Arc<[UserId]>> {
-    memberships.prepare(batch).await.expect("the views answer");
+    let prepared = timeout(Duration::from_secs(20), memberships.prepare(batch));
+    prepared.await.expect("the views need not catch up").expect("the views answer");
     let mut recipients = Vec::new();
     for recorded in batch {
         let conversation = memberships.follow(recorded).expect("the conversation is known");

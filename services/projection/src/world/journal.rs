@@ -133,6 +133,10 @@ impl Journal for MemoryJournal {
         not_needed()
     }
 
+    async fn check_writable(&self) -> Result<(), Error> {
+        not_needed()
+    }
+
     async fn head(&self) -> Result<u64, Error> {
         self.asked()?;
         Ok(self.last())

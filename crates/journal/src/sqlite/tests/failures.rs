@@ -94,7 +94,9 @@ async fn a_commit_that_fails_leaves_nothing_of_its_batch() {
     assert!(matches!(refused, Error::Unavailable(_)), "{refused}");
     assert_eq!(journal.head().await.expect("a head"), 3);
     assert_eq!(journal.find_by_key(&batch[0].key).await.expect("an answer"), None);
+    journal.check_writable().await.expect_err("nothing can be committed");
     allowed.store(true, Ordering::SeqCst);
+    journal.check_writable().await.expect("it can be written again");
     let outcomes = journal.append(batch).await.expect("outcomes");
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Appended::Committed(_))));
     assert_eq!(journal.read_after(0, 10).await.expect("no hole").len(), 5);

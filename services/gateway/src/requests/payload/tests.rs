@@ -120,21 +120,21 @@ fn a_refusal_never_repeats_what_was_sent() {
         with("attachments", json!([{ "name": "a", "url": "swordfish" }])),
         with("conversationId", json!(["swordfish"])),
     ] {
-        let failure = send(&payload).err().expect("it is refused");
+        let failure = send(&payload).expect_err("it is refused");
         let text = serde_json::to_string(&failure).expect("JSON");
         assert!(!text.contains("swordfish"), "{text}");
     }
     let text = r#"{"conversationId": "conv_1", "content": swordfish}"#;
-    let failure = parse::<MessageSend>(Some(text)).err().expect("it is refused");
+    let failure = parse::<MessageSend>(Some(text)).expect_err("it is refused");
     assert!(!failure.message.contains("swordfish"), "{}", failure.message);
     let text = r#"{"ids": ["swordfish"]}"#;
-    let failure = parse::<NotificationRead>(Some(text)).err().expect("it is refused");
+    let failure = parse::<NotificationRead>(Some(text)).expect_err("it is refused");
     assert!(!failure.message.contains("swordfish"), "{}", failure.message);
 }
 
 #[test]
 fn a_wrong_type_is_told_in_a_developers_words() {
-    let message = |payload: Value| send(&payload).err().expect("it is refused").message;
+    let message = |payload: Value| send(&payload).expect_err("it is refused").message;
     assert_eq!(message(json!({})), "conversationId is missing");
     assert_eq!(message(with("content", json!(7))), "content must be a string");
     assert_eq!(message(with("attachments", json!(7))), "attachments must be an array");
