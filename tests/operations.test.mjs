@@ -104,7 +104,7 @@ describe('settings', () => {
     for (const args of [['--help'], ['serve', '--help']]) {
       const { code, stdout } = await run(args);
       assert.equal(code, 0);
-      for (const name of SETTINGS) assert.ok(stdout.includes(`[env: ${name}=`), `${name} in verbatim ${args.join(' ')}`);
+      for (const name of SETTINGS) assert.ok(new RegExp(`\\[env: ${name}[=\\]]`).test(stdout), `${name} in verbatim ${args.join(' ')}`);
     }
     const { stdout } = await run(['--help']);
     for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));

@@ -99,7 +99,7 @@ mod tests {
     }
 
     const LANES_OF_THREE: (u16, u16, u16) = (12, 13, 5);
-    const LANE_OF_AN_INBOX: u16 = 0;
+    const LANE_OF_AN_INBOX: u16 = 27;
 
     #[test]
     fn lanes_are_evenly_filled() {

@@ -176,9 +176,11 @@ impl From<conversation::Error> for Failure {
     fn from(error: conversation::Error) -> Self {
         use conversation::Error as E;
         let code = match error {
-            E::NotFound | E::NotYetSent => ErrorCode::NotFound,
+            E::NotFound => ErrorCode::NotFound,
             E::NotAMember | E::TargetNotAMember => ErrorCode::Forbidden,
-            E::TargetIsSender | E::NoMembers | E::TooManyMembers => ErrorCode::BadRequest,
+            E::TargetIsSender | E::NoMembers | E::TooManyMembers | E::NotYetSent => {
+                ErrorCode::BadRequest
+            }
             E::AlreadyExists => ErrorCode::IdempotencyConflict,
         };
         Self::new(code, error.to_string())

@@ -28,7 +28,7 @@ use verbatim_protocol::{JournalId, Push, Recorded};
 pub use rebuild::Rebuild;
 
 use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views};
-use store::Store;
+use store::{FOLD_AFTER, Store};
 
 /// The most entries that a query gives, whatever it is asked for.
 const MAX_RESULTS: u32 = 1_000;
@@ -53,8 +53,12 @@ impl SqliteViews {
     /// # Errors
     /// [`Error::Unavailable`] if the file can't be opened or made.
     pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
+        Self::open_folding(path, journal, FOLD_AFTER).await
+    }
+
+    async fn open_folding(path: &Path, journal: JournalId, after: u64) -> Result<Self, Error> {
         store::remove(&rebuild::path_of(path)).await?;
-        let store = Store::open(path, journal).await?;
+        let store = Store::open(path, journal, after).await?;
         let rebuilding = Arc::new(Semaphore::new(1));
         Ok(Self { path: path.to_owned(), journal, store, rebuilding })
     }

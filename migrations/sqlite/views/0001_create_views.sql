@@ -6,7 +6,9 @@ create table source (
     only_row integer primary key check (only_row = 1),
     journal blob not null,
     version integer not null,
-    checkpoint integer not null
+    checkpoint integer not null,
+    -- Messages up to this position are in the folded index, those above it in the recent one.
+    folded integer not null
 );
 
 -- A conversation's key is the position of its first event: short, so that what refers to it is.
@@ -54,9 +56,25 @@ create table messages (
     client_message_id text
 );
 
--- The only index that a message reaches at random. It covers the counting of a member's own
--- messages, and the search for a position, which grows with the sequence.
-create index messages_by_conversation on messages (conversation, sequence, sender);
+-- A conversation's messages by sequence, in two parts. Each message of a batch may belong to another
+-- conversation, and would change another page of a large index; so the newest messages are entered
+-- in a small one, and now and then all of that is folded into the large one, in its order. An entry
+-- is in one of the two.
+create table recent_index (
+    conversation integer not null,
+    sequence integer not null,
+    sender integer not null,
+    position integer not null,
+    primary key (conversation, sequence)
+) without rowid;
+
+create table folded_index (
+    conversation integer not null,
+    sequence integer not null,
+    sender integer not null,
+    position integer not null,
+    primary key (conversation, sequence)
+) without rowid;
 
 create table notifications (
     position integer primary key,

@@ -1,9 +1,9 @@
 //! The gateway: where clients come in and messages go out.
 //!
-//! Socket.IO ([`socket`]) and REST ([`rest`]) share one port ([`http`]) and one path inwards
+//! Socket.IO (`socket`) and REST ([`rest`]) share one port ([`http`]) and one path inwards
 //! ([`requests`]): a request is parsed and checked, becomes a command on the bus or a query to the
 //! views, and its answer goes back the way it came. Messages come outwards as push frames from the
-//! projection service and are handed to this gateway's own sockets ([`delivery`]).
+//! projection service and are handed to this gateway's own sockets (`delivery`).
 //!
 //! Invariants kept here:
 //! - success is told only after the aggregate service has said that the event is committed;

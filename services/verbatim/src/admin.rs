@@ -14,9 +14,6 @@ use crate::cli::{BackupArgs, RebuildArgs, RestoreArgs};
 use crate::control::{self, Answering, Request};
 use crate::data::DataFolder;
 
-/// Events that a rebuild reads and applies at once.
-const REBUILD_BATCH: usize = 1_000;
-
 /// What lies in a data folder, opened.
 #[derive(Clone)]
 pub struct Stores {
@@ -46,12 +43,9 @@ impl Stores {
     async fn rebuild(&self, mut progress: impl FnMut(u64, u64)) -> anyhow::Result<String> {
         let mut rebuild = self.views.begin_rebuild().await?;
         loop {
-            let events = self.journal.read_after(rebuild.checkpoint(), REBUILD_BATCH).await?;
-            if !events.is_empty() {
-                rebuild.apply(&events).await?;
-                progress(rebuild.checkpoint(), self.journal.head().await?);
-                continue;
-            }
+            let (fresh, from) = (&rebuild, rebuild.checkpoint());
+            let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
+            verbatim_projection::rebuild(&*self.journal, from, apply, &mut progress).await?;
             match self.views.swap(&mut rebuild).await {
                 // The views in use took in an event that came after the last reading.
                 Err(verbatim_views::Error::Behind) => {}
@@ -95,7 +89,8 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     if folder.journal().exists() {
         bail!("{} has a journal already: restore into an empty folder", folder.root().display());
     }
-    let summary = runtime()?.block_on(verbatim_journal::sqlite::restore(&args.from, &folder.journal()))?;
+    let summary =
+        runtime()?.block_on(verbatim_journal::sqlite::restore(&args.from, &folder.journal()))?;
     println!(
         "restored {} events into {}; clients' cursors start anew, the views are made at the next start",
         summary.head,
@@ -145,7 +140,7 @@ impl ProgressBar {
             return;
         }
         self.shown = true;
-        let percent = if of == 0 { 100 } else { done.min(of) * 100 / of };
+        let percent = (done.min(of) * 100).checked_div(of).unwrap_or(100);
         eprint!("\r{done} of {of} events ({percent} %)");
         let _ = std::io::stderr().flush();
     }

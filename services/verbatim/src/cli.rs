@@ -1,5 +1,7 @@
 //! The command line. Every setting is a flag with an environment twin.
 
+#![expect(clippy::doc_markdown, reason = "what stands here is shown as help")]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

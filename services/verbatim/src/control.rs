@@ -111,7 +111,9 @@ where
     timeout(REQUEST_TIMEOUT, reading.read_line(&mut line)).await??;
     let request = match serde_json::from_str::<Request>(&line) {
         Ok(request) => request,
-        Err(error) => return say(&mut writing, &Answer::Failed { message: error.to_string() }).await,
+        Err(error) => {
+            return say(&mut writing, &Answer::Failed { message: error.to_string() }).await;
+        }
     };
     let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
     let work = handle(request, Answering(sender));
@@ -142,7 +144,10 @@ pub async fn ask(
     mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<String> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
-        format!("the data folder is in use, but its process can't be reached at {}", socket.display())
+        format!(
+            "the data folder is in use, but its process can't be reached at {}",
+            socket.display()
+        )
     })?;
     let (reading, mut writing) = stream.into_split();
     let mut line = serde_json::to_vec(request)?;

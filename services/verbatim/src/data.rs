@@ -17,11 +17,9 @@ pub struct DataFolder {
 impl DataFolder {
     /// Makes the folder where it is missing, for its owner alone.
     pub fn create(root: &Path) -> anyhow::Result<Self> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)
-            .with_context(|| format!("VERBATIM_DATA_DIR: cannot make the folder {}", root.display()))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).with_context(|| {
+            format!("VERBATIM_DATA_DIR: cannot make the folder {}", root.display())
+        })?;
         Self::existing(root)
     }
 

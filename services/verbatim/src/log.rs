@@ -41,8 +41,9 @@ pub struct Log {
 
 /// Sends the log to standard output.
 pub fn start(settings: &LogSettings) -> anyhow::Result<Log> {
-    let filter = EnvFilter::try_new(&settings.level)
-        .with_context(|| format!("LOG_LEVEL: {:?} is neither a level nor directives", settings.level))?;
+    let filter = EnvFilter::try_new(&settings.level).with_context(|| {
+        format!("LOG_LEVEL: {:?} is neither a level nor directives", settings.level)
+    })?;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
@@ -222,7 +223,10 @@ mod tests {
                 "User connected"
             );
         });
-        assert_eq!(line, "[SOCKET] [AbC] User connected { userId: \"user_1\", totalConnections: 5 }\n");
+        assert_eq!(
+            line,
+            "[SOCKET] [AbC] User connected { userId: \"user_1\", totalConnections: 5 }\n"
+        );
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, DataFolder)> {
         Duration::from_millis(number("PING_INTERVAL_MS", &args.limits.ping_interval_ms, 100)?);
     let ping_timeout =
         Duration::from_millis(number("PING_TIMEOUT_MS", &args.limits.ping_timeout_ms, 100)?);
-    let public_url = args.public_url.as_deref().map(public_url).transpose().context("PUBLIC_URL")?;
+    let public_url =
+        args.public_url.as_deref().map(public_url).transpose().context("PUBLIC_URL")?;
     let origins = args.cors_origins.as_deref().map_or(Ok(Origins::OwnAndLocal), origins)?;
     let trusted_proxies = args.trusted_proxies.as_deref().map_or(Ok(Vec::new()), proxies)?;
     let connection_list = match args.connection_list.as_str() {
@@ -156,7 +157,9 @@ fn public_url(text: &str) -> anyhow::Result<PublicUrl> {
                 }
         });
     if !valid {
-        bail!("{text:?} must be a scheme, a host and at most a port, such as https://chat.example.com");
+        bail!(
+            "{text:?} must be a scheme, a host and at most a port, such as https://chat.example.com"
+        );
     }
     Ok(PublicUrl { secure, authority: authority.to_owned() })
 }
@@ -193,7 +196,9 @@ fn proxies(text: &str) -> anyhow::Result<Vec<IpNet>> {
                 .parse::<IpNet>()
                 .or_else(|_| entry.parse::<std::net::IpAddr>().map(IpNet::from))
                 .with_context(|| {
-                    format!("TRUSTED_PROXIES: {entry:?} is not an address or network such as 10.0.0.0/8")
+                    format!(
+                        "TRUSTED_PROXIES: {entry:?} is not an address or network such as 10.0.0.0/8"
+                    )
                 })
         })
         .collect()
@@ -202,11 +207,13 @@ fn proxies(text: &str) -> anyhow::Result<Vec<IpNet>> {
 /// A whole number of at least `least`.
 fn number<T>(name: &str, text: &str, least: T) -> anyhow::Result<T>
 where
-    T: FromStr + PartialOrd + Display,
+    T: FromStr + PartialOrd + Display + Copy,
 {
     match text.parse::<T>() {
         Ok(value) if value >= least => Ok(value),
-        _ => bail!("{name}: {text:?} is not a whole number of at least {least} (and not too large)"),
+        _ => {
+            bail!("{name}: {text:?} is not a whole number of at least {least} (and not too large)")
+        }
     }
 }
 
@@ -226,7 +233,11 @@ fn limits(args: &LimitArgs) -> anyhow::Result<Limits> {
             &args.rate_limit_requests_per_second,
             0,
         )?,
-        in_flight_per_socket: number("MAX_IN_FLIGHT_PER_SOCKET", &args.max_in_flight_per_socket, 1)?,
+        in_flight_per_socket: number(
+            "MAX_IN_FLIGHT_PER_SOCKET",
+            &args.max_in_flight_per_socket,
+            1,
+        )?,
         waiting_per_socket: number("MAX_WAITING_PER_SOCKET", &args.max_waiting_per_socket, 0)?,
         sockets_per_user: number("MAX_SOCKETS_PER_USER", &args.max_sockets_per_user, 1)?,
         auth_timeout: Duration::from_secs(number(
@@ -245,7 +256,10 @@ fn limits(args: &LimitArgs) -> anyhow::Result<Limits> {
         refusal_window: Duration::from_secs(10),
     };
     if limits.content_bytes > limits.packet_bytes {
-        bail!("MAX_CONTENT_BYTES: must not be larger than MAX_PACKET_BYTES ({})", limits.packet_bytes);
+        bail!(
+            "MAX_CONTENT_BYTES: must not be larger than MAX_PACKET_BYTES ({})",
+            limits.packet_bytes
+        );
     }
     Ok(limits)
 }

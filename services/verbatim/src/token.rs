@@ -29,9 +29,9 @@ struct Claims<'a> {
 pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
     let secret = match &args.jwt_secret {
         Some(secret) => settings::secret(secret)?,
-        None if std::env::var_os("JWT_PUBLIC_KEY_FILE").is_some() => bail!(
-            "JWT_PUBLIC_KEY_FILE is set: tokens are signed by whoever holds the private key"
-        ),
+        None if std::env::var_os("JWT_PUBLIC_KEY_FILE").is_some() => {
+            bail!("JWT_PUBLIC_KEY_FILE is set: tokens are signed by whoever holds the private key")
+        }
         None => DataFolder::create(&args.data.data_dir)?.token_secret()?,
     };
     println!("{}", mint(args, &secret, jiff::Timestamp::now().as_second())?);
@@ -58,8 +58,9 @@ fn mint(args: &TokenArgs, secret: &SecretString, now: i64) -> anyhow::Result<Str
 }
 
 fn seconds(text: &str) -> anyhow::Result<i64> {
-    let span: jiff::Span =
-        text.parse().with_context(|| format!("{text:?} is not a duration such as 30m, 1h or 7d"))?;
+    let span: jiff::Span = text
+        .parse()
+        .with_context(|| format!("{text:?} is not a duration such as 30m, 1h or 7d"))?;
     let seconds = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())?.as_secs();
     if seconds < 1 {
         bail!("{text:?} must be at least a second");

@@ -204,13 +204,29 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Stores the changes, on a connection with an open transaction.
+    /// Stores the changes of the events above `from` up to `through`, on a connection with an open
+    /// transaction.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a change refers to what isn't there, else [`Error::Unavailable`].
-    pub async fn store(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+    pub async fn store(
+        &self,
+        connection: &mut SqliteConnection,
+        from: u64,
+        through: u64,
+    ) -> Result<(), Error> {
         self.store_conversations(connection).await?;
-        self.store_messages(connection).await?;
+        if !self.messages.is_empty() {
+            self.store_messages(connection).await?;
+            let indexed = sqlx::query(include_str!("statements/index_messages.sql"))
+                .bind(from as i64)
+                .bind(through as i64)
+                .execute(&mut *connection)
+                .await
+                .map(|indexed| indexed.rows_affected());
+            all("index entries", indexed, self.messages.len())?;
+        }
+        self.move_read_marks(connection).await?;
         self.store_inboxes(connection).await
     }
 
@@ -277,8 +293,10 @@ impl<'a> Batch<'a> {
                 query.bind(*conversation_id).bind(*user_id).bind(**added)
             })
             .await;
-        all("senders", counted, own.len())?;
+        all("senders", counted, own.len())
+    }
 
+    async fn move_read_marks(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
         let marks: Vec<_> = self.read_marks.iter().collect();
         let moved = MOVE_READ_MARKS
             .run(connection, &marks, |query, ((conversation_id, user_id), through)| {

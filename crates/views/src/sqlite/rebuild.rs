@@ -83,9 +83,10 @@ impl SqliteViews {
             return Err(Error::Unavailable("another rebuild is under way".into()));
         };
         let (path, journal) = (path_of(&self.path), self.journal);
+        let fold_after = self.store.fold_after;
         unbroken(async move {
             remove(&path).await?;
-            let store = Store::open(&path, journal).await?;
+            let store = Store::open(&path, journal, fold_after).await?;
             Ok(Rebuild { store, path, permit: Some(permit) })
         })
         .await

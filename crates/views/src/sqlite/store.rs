@@ -23,6 +23,11 @@ static SCHEMA: Migrator = sqlx::migrate!("../../migrations/sqlite/views");
 /// Connections for queries.
 const READERS: u32 = 4;
 
+/// The recent index is folded into the large one after so many events: seldom enough that many
+/// entries of a page are written at once, and often enough that it takes no more than the time of a
+/// few batches.
+pub(super) const FOLD_AFTER: u64 = 16_384;
+
 /// An open file. Clones are the same one.
 #[derive(Clone)]
 pub(super) struct Store {
@@ -30,15 +35,17 @@ pub(super) struct Store {
     /// holds it alone.
     pub slot: Arc<RwLock<Option<Database>>>,
     pub checkpoint: Arc<watch::Sender<u64>>,
+    pub fold_after: u64,
 }
 
 impl Store {
     /// Opens the file, or makes it; one of another journal or version is made anew.
-    pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
+    pub async fn open(path: &Path, journal: JournalId, fold_after: u64) -> Result<Self, Error> {
         let (database, checkpoint) = open(path, journal).await?;
         Ok(Self {
             slot: Arc::new(RwLock::new(Some(database))),
             checkpoint: Arc::new(watch::Sender::new(checkpoint)),
+            fold_after,
         })
     }
 
@@ -60,7 +67,7 @@ impl Store {
         unbroken(async move {
             let slot = store.slot.read().await;
             let database = slot.as_ref().ok_or_else(closed)?;
-            apply(database, &store.checkpoint, &events).await
+            apply(database, &store.checkpoint, &events, store.fold_after).await
         })
         .await
     }
@@ -118,13 +125,14 @@ async fn apply(
     database: &Database,
     checkpoint: &watch::Sender<u64>,
     events: &[Arc<Recorded>],
+    fold_after: u64,
 ) -> Result<(), Error> {
     let mut writer = database.writer().lock().await;
     let from = *checkpoint.borrow();
     let events = following(from, events)?;
     let Some(last) = events.last() else { return Ok(()) };
     let batch = Batch::of(events.iter().map(AsRef::as_ref))?;
-    if let Err(error) = store(&mut writer, &batch, from, last.position).await {
+    if let Err(error) = store(&mut writer, &batch, (from, last.position), fold_after).await {
         // A failed commit may have been one all the same: what is stored says so.
         rollback(&mut writer).await.map_err(failed)?;
         checkpoint.send_replace(read_checkpoint(&mut writer).await?);
@@ -138,21 +146,36 @@ async fn apply(
 async fn store(
     writer: &mut SqliteConnection,
     batch: &Batch<'_>,
-    from: u64,
-    through: u64,
+    (from, through): (u64, u64),
+    fold_after: u64,
 ) -> Result<(), Error> {
     begin(writer).await.map_err(failed)?;
-    batch.store(writer).await?;
-    let moved = sqlx::query("update source set checkpoint = ? where checkpoint = ?")
-        .bind(through as i64)
+    batch.store(writer, from, through).await?;
+    let moved = sqlx::query(include_str!("statements/move_checkpoint.sql"))
         .bind(from as i64)
-        .execute(&mut *writer)
+        .bind(through as i64)
+        .fetch_optional(&mut *writer)
         .await
         .map_err(failed)?;
-    if moved.rows_affected() != 1 {
+    let Some(moved) = moved else {
         return Err(Error::Corrupt(format!("the stored checkpoint isn't {from}")));
+    };
+    if through - number(&moved, 0)?.min(through) >= fold_after {
+        fold(writer).await.map_err(failed)?;
     }
     commit(writer).await.map_err(failed)
+}
+
+/// Moves what the recent index holds to the folded one.
+async fn fold(writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for statement in [
+        include_str!("statements/fold_index.sql"),
+        "delete from recent_index",
+        "update source set folded = checkpoint",
+    ] {
+        sqlx::query(statement).execute(&mut *writer).await?;
+    }
+    Ok(())
 }
 
 async fn read_checkpoint(writer: &mut SqliteConnection) -> Result<u64, Error> {
@@ -225,8 +248,8 @@ fn foreign(error: &MigrateError) -> bool {
 async fn stored_checkpoint(database: &Database, journal: JournalId) -> Result<u64, Error> {
     let mut writer = database.writer().lock().await;
     sqlx::query(
-        "insert into source (only_row, journal, version, checkpoint) values (1, ?, ?, 0) \
-         on conflict do nothing",
+        "insert into source (only_row, journal, version, checkpoint, folded) \
+         values (1, ?, ?, 0, 0) on conflict do nothing",
     )
     .bind(&journal.0.as_bytes()[..])
     .bind(VIEWS_VERSION)

@@ -1,6 +1,10 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use verbatim_domain::inbox::DeliveryOutcome;
+use verbatim_journal::Journal;
+use verbatim_protocol::client::Acknowledged;
 use verbatim_protocol::{JournalId, StreamCursor};
+use verbatim_views::Views;
 
 use super::world::{World, caller, request, user};
 
@@ -189,7 +193,7 @@ async fn reading_a_conversation_lowers_its_count_only() {
     let again = world.post("bob", path, &json!({ "sequence": 1 })).await;
     assert_eq!(again.data(), json!({ "unreadCount": 0 }), "a mark never moves back");
     for (who, path, body, status) in [
-        ("bob", path, json!({ "sequence": 99 }), 404),
+        ("bob", path, json!({ "sequence": 99 }), 400),
         ("bob", path, json!({ "sequence": "1" }), 400),
         ("cy", path, json!({}), 403),
         ("bob", "/app/conversations/conv_9/read", json!({}), 404),
@@ -258,7 +262,6 @@ async fn lists_asked_for_without_bounds_hold_200_and_with_bounds_50() {
 
 #[tokio::test]
 async fn the_stream_is_read_in_pages_and_acknowledged() {
-    use verbatim_journal::Journal;
     let world = World::new().await;
     world.direct("conv_1", "ann", "bob").await;
     world.direct("conv_2", "bob", "ann").await;
@@ -284,7 +287,6 @@ async fn the_stream_is_read_in_pages_and_acknowledged() {
     let position = StreamCursor::parse(&cursors[1], world.journal.id()).expect("a cursor");
     world.get("bob", "/app/stream").await.data();
     {
-        use verbatim_views::Views;
         let marked = world.views.delivered_through(&user("bob")).await.expect("an answer");
         assert_eq!(marked, position);
     }
@@ -331,8 +333,6 @@ async fn members_learn_what_became_of_a_message() {
 
 #[tokio::test]
 async fn a_mark_is_moved_for_whoever_the_gateway_says() {
-    use verbatim_domain::inbox::DeliveryOutcome;
-    use verbatim_views::Views;
     let world = World::new().await;
     let message = world.direct("conv_1", "ann", "bob").await;
     world.get("bob", "/app/conversations").await.data();
@@ -347,9 +347,6 @@ async fn a_mark_is_moved_for_whoever_the_gateway_says() {
 
 #[tokio::test]
 async fn a_user_who_acknowledges_each_message_makes_one_event_a_second() {
-    use verbatim_journal::Journal;
-    use verbatim_protocol::client::Acknowledged;
-    use verbatim_views::Views;
     let world = World::new().await;
     world.direct("conv_1", "ann", "bob").await;
     for _ in 0..49 {

@@ -4,6 +4,7 @@ use http::header::HOST;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use verbatim_gateway::settings::{PublicUrl, Settings};
+use verbatim_journal::Journal;
 
 use super::world::{World, request, settings};
 
@@ -115,10 +116,7 @@ async fn the_server_is_ready_only_while_a_message_would_be_stored_and_delivered(
     let world = World::new().await;
     assert_eq!(world.get("", "/healthz").await.data(), json!({ "status": "ok" }));
     assert_eq!(world.get("", "/readyz").await.data(), json!({ "status": "ok" }));
-    let head = {
-        use verbatim_journal::Journal;
-        world.journal.head().await.expect("a head")
-    };
+    let head = world.journal.head().await.expect("a head");
     assert_eq!(head, 0, "asking leaves no trace");
 
     world.frames_fresh.store(false, Ordering::Relaxed);

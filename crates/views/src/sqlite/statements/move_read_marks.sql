@@ -10,17 +10,28 @@ update members
 set own_at_read = case
         when resolved.last_sequence - resolved.through <= resolved.through - members.read_sequence
         then members.own_count - (
-            select count(*) from messages
-            where messages.conversation = members.conversation
-                and messages.sequence > resolved.through
-                and messages.sender = members.joined_position
+            select count(*) from folded_index
+            where folded_index.conversation = members.conversation
+                and folded_index.sequence > resolved.through
+                and folded_index.sender = members.joined_position
+        ) - (
+            select count(*) from recent_index
+            where recent_index.conversation = members.conversation
+                and recent_index.sequence > resolved.through
+                and recent_index.sender = members.joined_position
         )
         else members.own_at_read + (
-            select count(*) from messages
-            where messages.conversation = members.conversation
-                and messages.sequence > members.read_sequence
-                and messages.sequence <= resolved.through
-                and messages.sender = members.joined_position
+            select count(*) from folded_index
+            where folded_index.conversation = members.conversation
+                and folded_index.sequence > members.read_sequence
+                and folded_index.sequence <= resolved.through
+                and folded_index.sender = members.joined_position
+        ) + (
+            select count(*) from recent_index
+            where recent_index.conversation = members.conversation
+                and recent_index.sequence > members.read_sequence
+                and recent_index.sequence <= resolved.through
+                and recent_index.sender = members.joined_position
         )
     end,
     read_sequence = resolved.through

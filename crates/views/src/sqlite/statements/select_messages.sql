@@ -1,3 +1,12 @@
+with page as materialized (
+    select sequence, position
+    from folded_index
+    where conversation = ?1 and sequence between ?2 and ?3
+    union all
+    select sequence, position
+    from recent_index
+    where conversation = ?1 and sequence between ?2 and ?3
+)
 select
     messages.position,
     messages.id,
@@ -10,7 +19,7 @@ select
     messages.attachments,
     messages.email,
     messages.client_message_id
-from conversations
-cross join messages on messages.conversation = conversations.key
-where conversations.key = ?1 and messages.sequence between ?2 and ?3
-order by messages.sequence
+from page
+cross join messages on messages.position = page.position
+cross join conversations on conversations.key = ?1
+order by page.sequence

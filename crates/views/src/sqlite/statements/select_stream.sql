@@ -18,31 +18,52 @@ with recursive search (conversation, floor, low, high) as (
     select
         search.conversation,
         search.floor,
-        iif(messages.position > search.floor, search.low, messages.sequence),
-        iif(messages.position > search.floor, messages.sequence, search.high)
+        iif(coalesce(recent.position, folded.position) > search.floor,
+            search.low, (search.low + search.high) / 2),
+        iif(coalesce(recent.position, folded.position) > search.floor,
+            (search.low + search.high) / 2, search.high)
     from search
-    cross join messages
-        on messages.conversation = search.conversation
-        and messages.sequence = (search.low + search.high) / 2
+    left join recent_index as recent
+        on recent.conversation = search.conversation
+        and recent.sequence = (search.low + search.high) / 2
+    left join folded_index as folded
+        on recent.position is null
+        and folded.conversation = search.conversation
+        and folded.sequence = (search.low + search.high) / 2
     where search.high - search.low > 1
 ),
 heads as materialized (
-    select search.conversation, search.high as sequence
+    select
+        search.conversation,
+        search.high as sequence,
+        coalesce(recent.position, folded.position) as position
     from search
-    cross join messages
-        on messages.conversation = search.conversation and messages.sequence = search.high
-    where search.high - search.low = 1 and messages.position <= ?3
-    order by messages.position
+    left join recent_index as recent
+        on recent.conversation = search.conversation and recent.sequence = search.high
+    left join folded_index as folded
+        on recent.position is null
+        and folded.conversation = search.conversation
+        and folded.sequence = search.high
+    where search.high - search.low = 1
+        and coalesce(recent.position, folded.position) <= ?3
+    order by 3
     limit ?4
 ),
 page as materialized (
-    select messages.position
+    select folded.position as position
     from heads
-    cross join messages
-        on messages.conversation = heads.conversation
-        and messages.sequence between heads.sequence and heads.sequence + ?4 - 1
-    where messages.position <= ?3
-    order by messages.position
+    cross join folded_index as folded
+        on folded.conversation = heads.conversation
+        and folded.sequence between heads.sequence and heads.sequence + ?4 - 1
+    where folded.position <= ?3
+    union all
+    select recent.position
+    from heads
+    cross join recent_index as recent
+        on recent.conversation = heads.conversation
+        and recent.sequence between heads.sequence and heads.sequence + ?4 - 1
+    where recent.position <= ?3
+    order by 1
     limit ?4
 )
 select
