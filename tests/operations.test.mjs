@@ -9,6 +9,7 @@ import { after, describe, test } from 'node:test';
 
 import { decodeJwt } from 'jose';
 
+import { TRANSPORTS } from './harness/client.mjs';
 import { Deployment, deploy } from './harness/deployment.mjs';
 import { run } from './harness/executable.mjs';
 import { conversation, key, user } from './harness/names.mjs';
@@ -455,7 +456,7 @@ describe('the end', () => {
       const deployment = await started(t, {});
       const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
       const a = await deployment.connect(alice);
-      const clients = [a, await deployment.connect(bob), await deployment.connect(bob, { transports: ['polling'] })];
+      const clients = [a, await deployment.connect(bob)];
       await a.send({ conversationId: id, targetUserId: bob, content: 'first' });
       const acks = [];
       for (let n = 0; n < 100; n += 1) {
@@ -463,8 +464,7 @@ describe('the end', () => {
       }
       await until(() => acks.length > 0, { what: 'the first ack' });
       const asked = performance.now();
-      deployment.signal(signal);
-      assert.equal(await deployment.stop(), 0);
+      assert.equal(await deployment.stop(signal), 0);
       assert.ok(performance.now() - asked < 10_000);
       for (const client of clients) {
         assert.match(await client.disconnected(), /^transport (close|error)$/);
@@ -479,6 +479,24 @@ describe('the end', () => {
       for (const answer of acks.filter((answer) => !answer.success)) shapes.failure(answer, 'unavailable');
     });
   }
+
+  test('is heeded from the moment that the first line is out', async (t) => {
+    const deployment = await started(t, {});
+    for (let round = 0; round < 10; round += 1) {
+      assert.equal(await deployment.stop(), 0);
+      await deployment.start();
+    }
+  });
+
+  test('is told to clients of every transport', async (t) => {
+    const deployment = await started(t, {});
+    const clients = await Promise.all(Object.values(TRANSPORTS).map((transports) => deployment.connect(user(), { transports })));
+    assert.equal(await deployment.stop(), 0);
+    for (const client of clients) {
+      assert.match(await client.disconnected(), /^transport (close|error)$/);
+      assert.ok(shapes.failure(client.all('connection:closing')[0], 'unavailable').retryAfterMs > 0);
+    }
+  });
 
   test('clients come back by themselves', async (t) => {
     const deployment = await started(t, {});

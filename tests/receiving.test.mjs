@@ -353,6 +353,46 @@ describe('while messages stream in', () => {
   });
 });
 
+describe('what is sent at once, before the connection stands', () => {
+  for (const [transport, transports] of Object.entries(TRANSPORTS)) {
+    test(`is confirmed on the same socket, and received by the target, over ${transport}`, async () => {
+      for (let round = 0; round < 10; round += 1) {
+        const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
+        const tokens = [await deployment.rest(alice), await deployment.rest(bob)].map((rest) => rest.token);
+        const [a, b] = tokens.map((token) => deployment.client({ token, transports }));
+        a.emit('message:send', { conversationId: id, targetUserId: bob, content: 'at once' });
+        const received = await Promise.all([a.message('at once'), b.message('at once')]);
+        assert.deepEqual(received[0], received[1]);
+        await a.send({ conversationId: id, content: 'fence' });
+        for (const client of [a, b]) {
+          await client.message('fence');
+          await client.next('stream:ready');
+          assert.deepEqual(contents(client), ['at once', 'fence']);
+          client.close();
+        }
+      }
+    });
+  }
+
+  test('to another socket of the user, too', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
+      const { token } = await deployment.rest(alice);
+      const first = await deployment.connect(alice);
+      const second = deployment.client({ token });
+      const third = deployment.client({ token });
+      third.socket.on('connect', () => first.emit('message:send', { conversationId: id, targetUserId: bob, content: 'now' }));
+      await second.next('stream:ready');
+      await third.next('stream:ready');
+      await first.message('now');
+      await first.send({ conversationId: id, content: 'fence' });
+      await third.message('fence');
+      assert.deepEqual(contents(third), ['now', 'fence'], 'sent after this socket had connected');
+      for (const client of [first, second, third]) client.close();
+    }
+  });
+});
+
 describe('several sockets', () => {
   test('of one user get each message each', async () => {
     const names = await pair();

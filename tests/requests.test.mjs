@@ -319,6 +319,16 @@ describe('read marks', () => {
     assert.deepEqual(a.all('conversation:receive'), [], 'nobody else is told');
   });
 
+  test('do not move beyond what was said', async () => {
+    const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
+    const a = await deployment.connect(alice);
+    const b = await deployment.connect(bob);
+    await a.send({ conversationId: id, targetUserId: bob, content: '1' });
+    shapes.failure(await b.ask('conversation:read', { conversationId: id, sequence: 2 }));
+    await a.send({ conversationId: id, content: '2' });
+    assert.equal((await b.ask('conversation:get', {})).data[0].unreadCount, 2);
+  });
+
   test('are their members’ own', async () => {
     const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
     const a = await deployment.connect(alice);
@@ -328,7 +338,7 @@ describe('read marks', () => {
     shapes.failure(await eve.ask('conversation:read', { conversationId: id }), 'forbidden');
     shapes.refused(await rest.post(`/app/conversations/${id}/read`, {}), 'forbidden');
     shapes.failure(await a.ask('conversation:read', { conversationId: conversation() }), 'not_found');
-    for (const payload of [{}, { conversationId: 7 }, { conversationId: id, sequence: 2 }, { conversationId: id, sequence: -1 }, { conversationId: id, sequence: '1' }]) {
+    for (const payload of [{}, { conversationId: 7 }, { conversationId: id, sequence: -1 }, { conversationId: id, sequence: '1' }]) {
       shapes.failure(await a.ask('conversation:read', payload), 'bad_request');
     }
   });

@@ -132,8 +132,8 @@ export class Deployment {
   }
 
   /** Asks the server to end; gives its exit code. */
-  async stop() {
-    if (this.running) this.signal('SIGTERM');
+  async stop(signal = 'SIGTERM') {
+    if (this.running) this.signal(signal);
     return this.#ended();
   }
 

@@ -1,8 +1,8 @@
 //! The read models in a `SQLite` file of their own.
 //!
 //! A message is stored in few places, and in none that grows with the members or with what they
-//! have not read: one row, one counter of its conversation, one of its sender. What a user sees is
-//! put together when they ask.
+//! have not read: one row, one entry of an index, one counter of its conversation, one of its
+//! sender. What a user sees is put together when they ask.
 
 mod apply;
 mod bulk;

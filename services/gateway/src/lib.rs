@@ -45,6 +45,7 @@ use presence::Presence;
 use requests::Requests;
 use rest::Rest;
 pub use settings::Settings;
+use settings::TokenKey;
 use socket::Sockets;
 
 /// What of the time for the shutdown is left to the last HTTP responses.
@@ -77,7 +78,10 @@ impl Gateway {
     /// The key for tokens can't be used.
     pub fn new(ports: Ports, settings: Settings, registry: &mut Registry) -> anyhow::Result<Self> {
         let metrics = Metrics::register(registry);
-        let verifier = Verifier::new(&settings.tokens).context("the key for tokens")?;
+        let verifier = Verifier::new(&settings.tokens).context(match settings.tokens.key {
+            TokenKey::Secret(_) => "JWT_SECRET",
+            TokenKey::PublicKeyPem(_) => "JWT_PUBLIC_KEY_FILE",
+        })?;
         let verifier = Arc::new(verifier);
         let settings = Arc::new(settings);
         let presence = Arc::new(Presence::new(Arc::clone(&ports.bus)));

@@ -11,12 +11,14 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 use verbatim_protocol::Timestamp;
 
 use crate::settings::LogSettings;
@@ -50,12 +52,21 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<Log> {
         .thread_name("log")
         .finish(std::io::stdout());
     let dropped = writer.error_counter();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(is_discreet));
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     match settings.format {
-        Format::Pretty => log.event_format(Pretty).init(),
-        Format::Json => log.json().flatten_event(true).init(),
+        Format::Pretty => registry.with(lines.event_format(Pretty)).init(),
+        Format::Json => registry.with(lines.json().flatten_event(true)).init(),
     }
     Ok(Log { _guard: guard, dropped })
+}
+
+/// Whether lines of this kind never show a token or what was said. Below `info`, the Socket.IO
+/// libraries print whole packets.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    *metadata.level() <= Level::INFO
+        || !(target.starts_with("socketioxide") || target.starts_with("engineioxide"))
 }
 
 /// Counts the lines that were dropped.

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use verbatim_aggregate::Aggregate;
@@ -44,6 +44,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyhow::Result<()> {
+    // From the beginning, so that a signal never cuts off what has begun.
+    let mut signals = Signals::new()?;
     let stores = admin::Stores::open(folder).await?;
     let bus: Arc<dyn Bus> = Arc::new(InProcess::new(Capacity::default()));
 
@@ -94,16 +96,15 @@ async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyhow::
     let mut gateway = tokio::spawn(gateway.run(listener, Arc::new(registry), gateway_end.clone()));
 
     let mut ended = tokio::select! {
-        signal = ended_by_signal() => signal,
+        () = signals.next() => Ok(()),
         result = &mut projection => Err(unexpected("projection", result)),
         result = &mut aggregate => Err(unexpected("aggregate", result)),
         result = &mut gateway => Err(unexpected("gateway", result)),
     };
     tracing::info!("shutting down");
-    tokio::spawn(async {
-        if ended_by_signal().await.is_ok() {
-            std::process::exit(130);
-        }
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(130);
     });
 
     let limit = settings.gateway.shutdown_timeout + Duration::from_millis(500);
@@ -155,14 +156,24 @@ fn unexpected(role: &str, result: Result<anyhow::Result<()>, JoinError>) -> anyh
     error
 }
 
-async fn ended_by_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 fn banner(settings: &Serve, listener: &TcpListener, folder: &DataFolder) -> anyhow::Result<()> {

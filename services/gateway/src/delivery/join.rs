@@ -35,8 +35,9 @@ pub(crate) enum Start {
 /// What to replay.
 struct Missed {
     after: u64,
-    /// Without the user's own messages: those count as delivered.
-    others_only: bool,
+    /// Up to here without the user's own messages: those count as delivered. What the socket itself
+    /// sends while it is being brought up to date lies above, and is never left out.
+    others_only_through: u64,
 }
 
 /// The socket is gone, or was given up.
@@ -53,15 +54,15 @@ impl Delivery {
     }
 
     async fn catch_up(&self, session: &Arc<Session>, start: Start) -> Result<(), Over> {
-        let Missed { mut after, mut others_only } = self.missed(session, start).await?;
+        let Missed { mut after, others_only_through } = self.missed(session, start).await?;
         let mut replayed = 0_u64;
         loop {
             // Read after the socket was registered: what the frames brought before is in the views.
             let through = self.position().await;
-            replayed += self.replay(session, &mut after, through, others_only).await?;
+            let old = through.min(others_only_through);
+            replayed += self.replay(session, &mut after, old, true).await?;
+            replayed += self.replay(session, &mut after, through, false).await?;
             session.stream().passed(after);
-            // What comes from now on would have come live, own messages included.
-            others_only = false;
             if self.drain(session, &mut replayed).await? {
                 return Ok(());
             }
@@ -77,7 +78,7 @@ impl Delivery {
             Start::Mark => None,
             Start::Malformed => Some(BadCursor::Malformed.to_string()),
             Start::Cursor(cursor) => match StreamCursor::parse(&cursor, journal.id()) {
-                Ok(after) if after <= head => return Ok(Missed { after, others_only: false }),
+                Ok(after) if after <= head => return Ok(Missed { after, others_only_through: 0 }),
                 Ok(_) => Some("the cursor is ahead of the log".to_owned()),
                 Err(bad) => Some(bad.to_string()),
             },
@@ -90,7 +91,7 @@ impl Delivery {
             views.reached(head, VIEWS_WAIT).await?;
             views.delivered_through(session.user()).await
         });
-        Ok(Missed { after: mark.await?, others_only: true })
+        Ok(Missed { after: mark.await?, others_only_through: session.begins_above })
     }
 
     /// Sends what the user missed above `after`, which moves on to `through`; no faster than the

@@ -105,6 +105,11 @@ impl Delivery {
         shutdown.run_until_cancelled(work).await;
     }
 
+    /// A position below whatever a socket that is being let in now will send.
+    pub fn head(&self) -> u64 {
+        self.ports.views.checkpoint()
+    }
+
     /// A user has received everything up to `position`, as far as this side can tell.
     pub fn arrived(&self, user: &UserId, position: u64) {
         self.marks.advance(user, position, &self.metrics);
@@ -138,12 +143,12 @@ impl Delivery {
                     debug!(after, through, "push frames are missing");
                     self.fill(after, through).await;
                 }
-                self.reach(frame.to.max(above));
+
                 let fresh = |push: &&Push| push.position() > above;
                 frame.pushes.iter().filter(fresh).for_each(|push| self.push(push));
             }
         }
-        *self.last_frame.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.reach(frame.to); *self.last_frame.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Pushes what lies between two frames, from the views.

@@ -17,7 +17,7 @@ pub(crate) struct Outgoing {
     pub position: u64,
     pub message_id: MessageId,
     pub sender_id: UserId,
-    /// Whom the message is for, where that is one user.
+    /// Whom the message is for, where that is known to be one user.
     target_id: Option<UserId>,
     pub created_at: Timestamp,
     body: Arc<RawValue>,
@@ -98,7 +98,9 @@ impl Outgoing {
 
     pub fn log(&self, session: &Session) {
         if log::enabled() {
-            let target = self.target_id.as_ref().map(UserId::as_str);
+            // Whoever gets it from somebody else is meant by it.
+            let own = self.sender_id == *session.user();
+            let target = if own { self.target_id.as_ref() } else { Some(session.user()) };
             log::message_sent(session, target, self.message_id);
         }
     }

@@ -46,6 +46,8 @@ type WireSocket = Arc<Socket<socketioxide::adapter::LocalAdapter>>;
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often tokens are looked at for their expiry, and sessions for whether they are used.
 const SWEEP: Duration = Duration::from_secs(1);
+/// What each WebSocket keeps for reading, in bytes: most packets are smaller.
+const READ_BUFFER: usize = 2_048;
 /// The most binary attachments of a packet that is refused in good order.
 const MAX_ATTACHMENTS: usize = 16;
 /// Clients come back spread over so much time after a shutdown.
@@ -116,6 +118,7 @@ impl Sockets {
             .upgrade_timeout(UPGRADE_TIMEOUT)
             .connect_timeout(limits.auth_timeout)
             .max_buffer_size(CHANNEL_PACKETS)
+            .ws_read_buffer_size(READ_BUFFER)
             .max_payload(limits.packet_bytes as u64)
             .ws_max_message_size(limits.packet_bytes)
             .ws_max_frame_size(limits.packet_bytes)

@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub id: Arc<str>,
     pub caller: Arc<Caller>,
     pub link: Arc<Link>,
+    /// Whatever it sends lies above this position.
+    pub begins_above: u64,
     pub(super) sockets: Arc<Sockets>,
     pub(super) outbound: Outbound,
     pub(super) inbound: Inbound,
@@ -64,6 +66,7 @@ impl Session {
             id,
             caller,
             link,
+            begins_above: sockets.delivery.head(),
             sockets,
             outbound,
             inbound: Inbound::new(),

@@ -65,29 +65,45 @@ async fn a_bad_cursor_is_reset_and_nothing_is_lost() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn joining_in_a_stream_of_messages_loses_and_repeats_nothing() {
-    let running = Running::start(settings()).await;
+    const LAST: u64 = 4_000;
+    let mut settings = settings();
+    settings.limits.sockets_per_user = 100;
+    let running = Arc::new(Running::start(settings).await);
     let world = running.world.clone();
+    world.set_pushing(false);
     let talking = tokio::spawn(async move {
-        for n in 1..=3_000_u64 {
+        for n in 1..=LAST {
             world.say("ann", &n.to_string());
-            if n % 10 == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            if n % 20 == 0 {
+                world.push_through(n);
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
     });
-    let world = &running.world;
-    let mut at = 0;
-    while at < 3_000 {
-        let mut bo = running.connect_with(auth("bo", &world.cursor(at))).await;
-        for _ in 0..200.min(3_000 - at) {
-            let (event, message) = bo.next().await;
-            if event == "message:receive" {
-                at += 1;
-                assert_eq!(message["data"]["content"], at.to_string());
-            }
-        }
+    // Each stays for a few messages, and goes on by its cursor.
+    let joining: Vec<_> = (0..8_u64)
+        .map(|k| {
+            let running = Arc::clone(&running);
+            tokio::spawn(async move {
+                let mut at = 0;
+                while at < LAST {
+                    let cursor = running.world.cursor(at);
+                    let mut bo = running.connect_with(auth("bo", &cursor)).await;
+                    for _ in 0..(40 + k).min(LAST - at) {
+                        let (event, message) = bo.next().await;
+                        if event == "message:receive" {
+                            at += 1;
+                            assert_eq!(message["data"]["content"], at.to_string());
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for joined in joining {
+        joined.await.expect("no gap and no repetition");
     }
     talking.await.expect("no panic");
 }
@@ -154,6 +170,24 @@ async fn a_socket_that_connects_while_the_views_are_down_gets_everything_later()
     world.set_up(true);
     assert_eq!(bo.contents(5).await, numbers(1..=5));
     bo.event("stream:ready").await;
+}
+
+#[tokio::test]
+async fn what_a_socket_sends_before_it_has_caught_up_comes_to_it_too() {
+    let running = Running::start(settings()).await;
+    let world = &running.world;
+    say(world, 1..=2);
+    world.say("bo", "of old");
+    world.set_up(false);
+    let mut bo = running.connect("bo").await;
+    let mut other = running.connect("bo").await;
+    let taken = world.taken();
+    bo.emit("message:send", &json!({ "conversationId": "conv", "content": "early" })).await;
+    until("it is stored", async || world.taken() > taken).await;
+    world.set_up(true);
+    assert_eq!(bo.contents(3).await, ["1", "2", "early"]);
+    bo.event("stream:ready").await;
+    assert_eq!(other.contents(3).await, ["1", "2", "early"]);
 }
 
 #[tokio::test]

@@ -1,42 +1,45 @@
--- Own messages are counted on the shorter side of the new mark, so that each is counted at most
--- once for a reader however the marks move.
-with marks (conversation_id, user_id, through) as (values :rows),
-resolved as materialized (
-    select conversations.key, conversations.last_sequence, marks.user_id, marks.through
-    from marks
-    cross join conversations on conversations.id = marks.conversation_id
-)
-update members
-set own_at_read = case
-        when resolved.last_sequence - resolved.through <= resolved.through - members.read_sequence
-        then members.own_count - (
+-- An update by way of an upsert: the planner may put an update's own table first and go through all
+-- of it, while cross joins keep their order. Own messages are counted on the shorter side of the new
+-- mark, so that each is counted at most once for a reader however the marks move.
+with marks (conversation_id, user_id, through) as (values :rows)
+insert into members (conversation, user_id, joined_position, read_sequence, own_at_read)
+select
+    stored.conversation,
+    stored.user_id,
+    stored.joined_position,
+    marks.through,
+    case
+        when conversations.last_sequence - marks.through <= marks.through - stored.read_sequence
+        then stored.own_count - (
             select count(*) from folded_index
-            where folded_index.conversation = members.conversation
-                and folded_index.sequence > resolved.through
-                and folded_index.sender = members.joined_position
+            where folded_index.conversation = stored.conversation
+                and folded_index.sequence > marks.through
+                and folded_index.sender = stored.joined_position
         ) - (
             select count(*) from recent_index
-            where recent_index.conversation = members.conversation
-                and recent_index.sequence > resolved.through
-                and recent_index.sender = members.joined_position
+            where recent_index.conversation = stored.conversation
+                and recent_index.sequence > marks.through
+                and recent_index.sender = stored.joined_position
         )
-        else members.own_at_read + (
+        else stored.own_at_read + (
             select count(*) from folded_index
-            where folded_index.conversation = members.conversation
-                and folded_index.sequence > members.read_sequence
-                and folded_index.sequence <= resolved.through
-                and folded_index.sender = members.joined_position
+            where folded_index.conversation = stored.conversation
+                and folded_index.sequence > stored.read_sequence
+                and folded_index.sequence <= marks.through
+                and folded_index.sender = stored.joined_position
         ) + (
             select count(*) from recent_index
-            where recent_index.conversation = members.conversation
-                and recent_index.sequence > members.read_sequence
-                and recent_index.sequence <= resolved.through
-                and recent_index.sender = members.joined_position
+            where recent_index.conversation = stored.conversation
+                and recent_index.sequence > stored.read_sequence
+                and recent_index.sequence <= marks.through
+                and recent_index.sender = stored.joined_position
         )
-    end,
-    read_sequence = resolved.through
-from resolved
-where members.conversation = resolved.key
-    and members.user_id = resolved.user_id
-    and members.read_sequence < resolved.through
-    and resolved.through <= resolved.last_sequence
+    end
+from marks
+cross join conversations on conversations.id = marks.conversation_id
+cross join members as stored
+    on stored.conversation = conversations.key and stored.user_id = marks.user_id
+where stored.read_sequence < marks.through and marks.through <= conversations.last_sequence
+on conflict (conversation, user_id) do update
+set read_sequence = excluded.read_sequence,
+    own_at_read = excluded.own_at_read

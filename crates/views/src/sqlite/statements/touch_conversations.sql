@@ -1,7 +1,16 @@
+-- An update by way of an upsert: the planner may put an update's own table first and go through all
+-- of it, while cross joins keep their order.
 with news (id, first_sequence, last_sequence, last_position, updated_at) as (values :rows)
-update conversations
-set last_sequence = news.last_sequence,
-    last_position = news.last_position,
-    updated_at = news.updated_at
+insert into conversations (
+    key, id, kind, created_by, created_at, last_sequence, last_position, updated_at
+)
+select
+    stored.key, stored.id, stored.kind, stored.created_by, stored.created_at, news.last_sequence,
+    news.last_position, news.updated_at
 from news
-where conversations.id = news.id and conversations.last_sequence = news.first_sequence - 1
+cross join conversations as stored on stored.id = news.id
+where stored.last_sequence = news.first_sequence - 1
+on conflict do update
+set last_sequence = excluded.last_sequence,
+    last_position = excluded.last_position,
+    updated_at = excluded.updated_at
