@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { deploy } from './harness/deployment.mjs';
 import { conversation, user } from './harness/names.mjs';
 import * as shapes from './harness/shapes.mjs';
-import { until } from './harness/until.mjs';
+import { until, within } from './harness/until.mjs';
 
 const deployment = deploy();
 
@@ -485,11 +485,24 @@ test('a read sees what was acked before it, on any gateway', async () => {
 test('events that nobody knows are ignored, whatever they are called', async () => {
   const a = await deployment.connect(user());
   const from = a.received.length;
-  for (const event of ['a "quoted" name', 'a line\nbreak', '\u0000', 'ä\u2028🦀', 'message:edit', 'reaction:add', 'typing:start', 'presence:set', 'no such event', '__proto__', 'constructor', '']) {
+  for (const event of ['two words', 'ä\u2028🦀', '*', '$disconnect', 'message:edit', 'reaction:add', 'typing:start', 'presence:set', 'no such event', '__proto__', 'constructor', '']) {
     a.emit(event, { conversationId: conversation() });
     a.emit(event, { x: 1 }, () => assert.fail(`${event} was answered`));
   }
   await a.ask('connection:get', {});
   assert.equal(a.received.length, from);
   assert.ok(a.socket.connected);
+});
+
+// The Socket.IO library underneath takes an event name that JSON must escape for a malformed packet.
+test('an event whose name needs escaping ends that connection alone', async () => {
+  const bystander = await deployment.connect(user());
+  for (const event of ['a "quoted" name', 'a line\nbreak', '\u0000', '\\']) {
+    const a = await deployment.connect(user(), { transports: ['websocket'] });
+    const gone = new Promise((resolve) => a.socket.once('disconnect', resolve));
+    a.emit(event, {});
+    assert.equal(await within(gone, `the end after ${JSON.stringify(event)}`), 'transport close');
+  }
+  await bystander.ask('connection:get', {});
+  assert.ok(bystander.socket.connected);
 });

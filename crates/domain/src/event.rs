@@ -21,7 +21,12 @@ pub enum UnknownEvent {
     #[error("unknown event {aggregate_type}/{event_type} version {event_version}")]
     Type { aggregate_type: AggregateType, event_type: String, event_version: String },
     #[error("event {event_type} version {event_version} has a payload that doesn't fit")]
-    Payload { event_type: String, event_version: String, #[source] source: serde_json::Error },
+    Payload {
+        event_type: String,
+        event_version: String,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 macro_rules! events {

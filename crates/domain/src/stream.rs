@@ -72,7 +72,8 @@ impl StreamId {
     /// The function never changes, or two workers could come to write one aggregate.
     #[must_use]
     pub fn lane(&self) -> u16 {
-        let bytes = self.aggregate_type.as_str().bytes().chain([0]).chain(self.aggregate_id.bytes());
+        let bytes =
+            self.aggregate_type.as_str().bytes().chain([0]).chain(self.aggregate_id.bytes());
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });

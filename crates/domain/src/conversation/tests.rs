@@ -63,7 +63,12 @@ fn direct() -> Vec<ConversationEvent> {
 }
 
 fn group() -> Vec<ConversationEvent> {
-    vec![started(ConversationKind::Group, "ann", Some("Team")), joined("ann"), joined("bob"), joined("cy")]
+    vec![
+        started(ConversationKind::Group, "ann", Some("Team")),
+        joined("ann"),
+        joined("bob"),
+        joined("cy"),
+    ]
 }
 
 fn read(reader: &str, through: Option<u64>) -> ConversationCommand {
@@ -82,14 +87,16 @@ fn spec() -> Spec {
 
 #[test]
 fn a_first_message_starts_a_direct_conversation() {
-    spec().given_no_previous_events().when(say("ann", Some("bob"))).then_expect_events(
-        [direct(), vec![said("ann", 1)]].concat(),
-    );
+    spec()
+        .given_no_previous_events()
+        .when(say("ann", Some("bob")))
+        .then_expect_events([direct(), vec![said("ann", 1)]].concat());
 }
 
 #[test]
 fn messages_are_numbered_without_gaps() {
-    spec().given([direct(), vec![said("ann", 1), said("bob", 2)]].concat())
+    spec()
+        .given([direct(), vec![said("ann", 1), said("bob", 2)]].concat())
         .when(say("ann", None))
         .then_expect_events(vec![said("ann", 3)]);
 }
@@ -101,7 +108,8 @@ fn an_unknown_conversation_without_a_target_is_not_found() {
 
 #[test]
 fn nobody_talks_to_themselves() {
-    spec().given_no_previous_events()
+    spec()
+        .given_no_previous_events()
         .when(say("ann", Some("ann")))
         .then_expect_error(Error::TargetIsSender);
 }
@@ -125,15 +133,20 @@ fn in_a_group_a_target_changes_nothing() {
 
 #[test]
 fn a_group_has_its_creator_and_each_member_once() {
-    spec().given_no_previous_events()
+    spec()
+        .given_no_previous_events()
         .when(create("ann", &["bob", "ann", "cy", "bob"], Some("Team")))
         .then_expect_events(group());
 }
 
 #[test]
 fn a_group_needs_someone_else() {
-    spec().given_no_previous_events().when(create("ann", &[], None)).then_expect_error(Error::NoMembers);
-    spec().given_no_previous_events()
+    spec()
+        .given_no_previous_events()
+        .when(create("ann", &[], None))
+        .then_expect_error(Error::NoMembers);
+    spec()
+        .given_no_previous_events()
         .when(create("ann", &["ann"], None))
         .then_expect_error(Error::NoMembers);
 }
@@ -142,14 +155,16 @@ fn a_group_needs_someone_else() {
 fn a_group_has_an_upper_bound() {
     let names: Vec<_> = (0..=MAX_GROUP_MEMBERS).map(|n| format!("u{n}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    spec().given_no_previous_events()
+    spec()
+        .given_no_previous_events()
         .when(create("ann", &names, None))
         .then_expect_error(Error::TooManyMembers);
 }
 
 #[test]
 fn creating_a_group_again_alike_changes_nothing() {
-    spec().given([group(), vec![said("bob", 1)]].concat())
+    spec()
+        .given([group(), vec![said("bob", 1)]].concat())
         .when(create("ann", &["cy", "bob"], Some("Team")))
         .then_expect_events(Vec::new());
 }
@@ -163,19 +178,24 @@ fn creating_a_group_again_otherwise_is_a_conflict() {
     ] {
         spec().given(group()).when(other).then_expect_error(Error::AlreadyExists);
     }
-    spec().given(direct()).when(create("ann", &["bob"], None)).then_expect_error(Error::AlreadyExists);
+    spec()
+        .given(direct())
+        .when(create("ann", &["bob"], None))
+        .then_expect_error(Error::AlreadyExists);
 }
 
 #[test]
 fn reading_moves_the_mark_to_the_newest_message() {
-    spec().given([direct(), vec![said("ann", 1), said("ann", 2)]].concat())
+    spec()
+        .given([direct(), vec![said("ann", 1), said("ann", 2)]].concat())
         .when(read("bob", None))
         .then_expect_events(vec![has_read("bob", 2)]);
 }
 
 #[test]
 fn a_read_mark_never_moves_back() {
-    spec().given([direct(), vec![said("ann", 1), said("ann", 2), has_read("bob", 2)]].concat())
+    spec()
+        .given([direct(), vec![said("ann", 1), said("ann", 2), has_read("bob", 2)]].concat())
         .when(read("bob", Some(1)))
         .then_expect_events(Vec::new());
 }

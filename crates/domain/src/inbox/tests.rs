@@ -66,7 +66,8 @@ fn the_delivered_mark_only_moves_forward() {
 fn notifications_are_read_one_by_one_or_all() {
     let one = ReadScope::Ids(vec![NotificationId(Uuid::nil())]);
     spec().given(vec![notified(7)]).when(read(one.clone())).then_expect_events(vec![was_read(one)]);
-    spec().given(vec![notified(7)])
+    spec()
+        .given(vec![notified(7)])
         .when(read(ReadScope::All))
         .then_expect_events(vec![was_read(ReadScope::All)]);
 }
@@ -74,14 +75,16 @@ fn notifications_are_read_one_by_one_or_all() {
 #[test]
 fn reading_nothing_unread_changes_nothing() {
     spec().given_no_previous_events().when(read(ReadScope::All)).then_expect_events(Vec::new());
-    spec().given(vec![notified(7), was_read(ReadScope::All)])
+    spec()
+        .given(vec![notified(7), was_read(ReadScope::All)])
         .when(read(ReadScope::All))
         .then_expect_events(Vec::new());
 }
 
 #[test]
 fn reading_no_ids_is_an_error() {
-    spec().given(vec![notified(7)])
+    spec()
+        .given(vec![notified(7)])
         .when(read(ReadScope::Ids(Vec::new())))
         .then_expect_error(Error::NoIds);
 }
