@@ -476,6 +476,18 @@ describe('stream:get', () => {
 describe('a restart', () => {
   const own = deploy();
 
+  test('is followed by confirmations from the first message on', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      await own.stop();
+      await own.start();
+      const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
+      const { token } = await own.rest(alice);
+      const a = own.client({ token });
+      a.emit('message:send', { conversationId: id, targetUserId: bob, content: 'at once' });
+      await a.message('at once');
+    }
+  });
+
   test('loses nothing, with and without a cursor', async () => {
     const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
     const a = await own.connect(alice);

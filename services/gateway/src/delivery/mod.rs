@@ -143,12 +143,12 @@ impl Delivery {
                     debug!(after, through, "push frames are missing");
                     self.fill(after, through).await;
                 }
-
+                self.reach(frame.to.max(above));
                 let fresh = |push: &&Push| push.position() > above;
                 frame.pushes.iter().filter(fresh).for_each(|push| self.push(push));
             }
         }
-        self.reach(frame.to); *self.last_frame.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.last_frame.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Pushes what lies between two frames, from the views.

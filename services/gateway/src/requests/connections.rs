@@ -9,13 +9,11 @@ use verbatim_protocol::{ErrorCode, Failure};
 use super::{Answer, Caller, Core};
 use crate::settings::ConnectionList;
 
-const ADMIN: &str = "admin";
-
 pub(super) fn get(
     core: &Arc<Core>,
     caller: &Arc<Caller>,
 ) -> Result<impl Future<Output = Result<Answer, Failure>> + Send + use<>, Failure> {
-    if core.settings.connection_list == ConnectionList::Admins && caller.role != ADMIN {
+    if core.settings.connection_list == ConnectionList::Admins && !caller.is_admin() {
         return Err(Failure::new(ErrorCode::Forbidden, "Only admins may see all connections"));
     }
     let connections = core.presence.connections();

@@ -34,7 +34,7 @@ use poem::endpoint::BoxEndpoint;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, RequestParts, Response};
 use prometheus_client::registry::Registry;
-use verbatim_protocol::Failure;
+use verbatim_protocol::{ErrorCode, Failure};
 
 use crate::Settings;
 use crate::auth::{Rejection, Verifier};
@@ -103,6 +103,10 @@ impl Rest {
         let guarded = is_guarded(parts.uri.path());
         if guarded {
             match self.caller(&parts.headers) {
+                Ok(caller) if is_for_admins(parts.uri.path()) && !caller.is_admin() => {
+                    let message = "Audit and analytics are for the role admin";
+                    return failure::response(&Failure::new(ErrorCode::Forbidden, message));
+                }
                 Ok(caller) => parts.extensions.insert(Arc::new(caller)),
                 Err(rejection) => return failure::response(&rejection.into()),
             };
@@ -137,6 +141,13 @@ impl Rest {
         let token = token.to_str().map_err(|_| Rejection::Invalid)?;
         self.shared.verifier.verify(token)
     }
+}
+
+/// Whether a path is kept for admins, also while nothing is built there.
+fn is_for_admins(path: &str) -> bool {
+    ["/app/audit", "/app/analytics"].iter().any(|kept| {
+        path.strip_prefix(kept).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 /// Whether a path needs a token.

@@ -4,6 +4,7 @@
 //! heartbeat at any time. So it is given only what the transport is about to take: a small window
 //! is in flight, the rest waits here, bounded in packets and bytes.
 
+mod packet;
 mod window;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use crate::http::Link;
 use crate::settings::Limits;
 use window::Window;
 
+pub(crate) use packet::Packet;
 pub(super) use window::CHANNEL_PACKETS;
 
 /// Written messages are noted for the delivered mark in steps of this.
@@ -46,49 +48,6 @@ impl Patience {
                 whole + self.ping_interval
             }
             _ => whole,
-        }
-    }
-}
-
-/// One thing to be sent.
-#[derive(Debug, Clone)]
-pub(crate) enum Packet {
-    Event {
-        name: &'static str,
-        body: Arc<RawValue>,
-        /// The position that the user will have received with it; 0 for none.
-        position: u64,
-    },
-    Ack {
-        id: i64,
-        body: Arc<RawValue>,
-    },
-    /// Takes the socket out of its namespace, with a goodbye.
-    Disconnect,
-}
-
-impl Packet {
-    pub fn event(name: &'static str, body: Arc<RawValue>) -> Self {
-        Self::Event { name, body, position: 0 }
-    }
-
-    /// The packet's length on the wire, without what frames it.
-    fn bytes(&self) -> usize {
-        match self {
-            // 42["name",body]
-            Self::Event { name, body, .. } => name.len() + body.get().len() + 7,
-            // 43id[body]
-            Self::Ack { id, body } => {
-                id.checked_ilog10().unwrap_or(0) as usize + 1 + body.get().len() + 4
-            }
-            Self::Disconnect => 2,
-        }
-    }
-
-    fn position(&self) -> u64 {
-        match self {
-            Self::Event { position, .. } => *position,
-            Self::Ack { .. } | Self::Disconnect => 0,
         }
     }
 }

@@ -137,3 +137,16 @@ async fn changed_lists_come_whole_and_once() {
     let reads = running.world.lists_read();
     assert!(reads <= 3, "{reads} reads: changes are gathered, and others' lists left alone");
 }
+
+#[tokio::test]
+async fn what_changed_nothing_brings_the_list_all_the_same() {
+    let running = Running::start(settings()).await;
+    let mut ann = running.live("ann").await;
+    let mut other = running.live("ann").await;
+    let read = ann.asked("notification:read", &json!({ "all": true })).await;
+    assert_eq!(read["data"], json!({ "unreadCount": 0 }));
+    for client in [&mut ann, &mut other] {
+        let list = client.event("notification:receive").await;
+        assert_eq!((&list["success"], &list["data"]), (&json!(true), &json!([])));
+    }
+}
