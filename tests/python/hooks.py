@@ -1,6 +1,8 @@
-"""What the document can't say: a cursor is opaque, and good for the list that gave it only.
+"""What the document can't say: a cursor is opaque, and good for the list that gave it only; and a conversation can't be
+read beyond what was said in it.
 
-Where a request is meant to be good, the stream gets a cursor of its own, and lists start at their beginning.
+Where a request is meant to be good, the stream gets a cursor of its own, lists start at their beginning, and
+conversations are read to the end.
 """
 
 import os
@@ -19,3 +21,5 @@ def before_call(context, case, kwargs):
             del case.query["cursor"]
     if isinstance(case.body, dict) and "cursor" in case.body:
         case.body["cursor"] = os.environ["STREAM_CURSOR"]
+    if isinstance(case.body, dict) and case.operation.path == "/app/conversations/{id}/read":
+        case.body.pop("sequence", None)
