@@ -1,6 +1,6 @@
 //! In front of everything: what is Socket.IO's goes there, all else to REST.
 //!
-//! Requests to Socket.IO are checked for their origin, and each session gets its [`Link`].
+//! Requests to Socket.IO are checked for their origin, and each session gets its [`Link`](super::link::Link).
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
