@@ -18,7 +18,7 @@ use verbatim_protocol::{
     Command, CommandEnvelope, CommandKey, Committed, ErrorCode, Frame, Recorded, Reply, Timestamp,
 };
 
-use crate::{Bus, CommandSource, PresenceMessage, ReplyFuture, Request, Subscription};
+use crate::{Bus, CommandSource, PresenceMessage, ReplyFuture, Request, Subscription, Taken};
 
 /// No behaviour takes longer, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -109,9 +109,13 @@ async fn take(source: &mut dyn CommandSource, count: usize) -> Vec<Request> {
     let mut taken = Vec::new();
     while taken.len() < count {
         let more = soon(source.next(count - taken.len())).await.expect("the bus is open");
-        taken.extend(more);
+        taken.extend(requests(more));
     }
     taken
+}
+
+fn requests(taken: Vec<Taken>) -> Vec<Request> {
+    taken.into_iter().filter_map(Taken::request).collect()
 }
 
 fn ids(requests: &[Request]) -> Vec<Uuid> {
@@ -302,7 +306,7 @@ pub async fn a_cancelled_next_loses_nothing<F: Future<Output = Subject>>(
     for number in 0..200 {
         tokio::select! {
             biased;
-            taken = source.next(10) => seen.extend(ids(&taken.expect("the bus is open"))),
+            taken = source.next(10) => seen.extend(ids(&requests(taken.expect("the bus is open")))),
             () = tokio::task::yield_now() => {}
         }
         replies.push(bus.send(command(number)));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use verbatim_protocol::presence::{Announcement, GatewayId};
-use verbatim_protocol::{CommandEnvelope, Frame, Recorded, Reply};
+use verbatim_protocol::{CommandEnvelope, Frame, LaneCursor, Place, Recorded, Reply};
 
 pub use in_process::InProcess;
 
@@ -27,8 +27,34 @@ pub type ReplyFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 /// A command with the way back to who gave it.
 pub struct Request {
     pub command: CommandEnvelope,
+    /// Where it stands in its lane's queue, on a bus whose queues outlive a worker.
+    pub place: Option<Place>,
     /// Dropped without an answer, it reads as `unavailable`.
     pub reply: Box<dyn FnOnce(Reply) + Send>,
+}
+
+/// What comes out of a lane.
+#[expect(clippy::large_enum_variant, reason = "nearly all are requests, and few at a time")]
+pub enum Taken {
+    Request(Request),
+    /// What stands there is no command of this version's.
+    Undecodable {
+        place: Place,
+        command: Vec<u8>,
+        /// Why, without a word of what it holds.
+        reason: String,
+    },
+}
+
+impl Taken {
+    /// The request, unless it could not be decoded.
+    #[must_use]
+    pub fn request(self) -> Option<Request> {
+        match self {
+            Self::Request(request) => Some(request),
+            Self::Undecodable { .. } => None,
+        }
+    }
 }
 
 /// The aggregate service's end of the command lanes.
@@ -36,7 +62,17 @@ pub struct Request {
 pub trait CommandSource: Send {
     /// Waits for commands, then gives all that are there, up to `max`, in the order in which they
     /// were given within each lane. `None` once the bus is closed. Safe to cancel.
-    async fn next(&mut self, max: usize) -> Option<Vec<Request>>;
+    async fn next(&mut self, max: usize) -> Option<Vec<Taken>>;
+
+    /// Takes a lane's commands from now on, those behind `after`. Where the queue is another than
+    /// the one that `after` is of, or was set back behind it, all that it holds comes: some of it may
+    /// have been handled before, which the commands' keys tell.
+    ///
+    /// A bus within one process has one worker, who has all lanes.
+    fn follow(&mut self, _lane: u16, _after: Option<LaneCursor>) {}
+
+    /// Takes no more of a lane's commands; what was not given out yet is dropped.
+    fn leave(&mut self, _lane: u16) {}
 }
 
 /// What presence subscribers hear.

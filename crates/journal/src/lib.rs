@@ -12,15 +12,16 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod lanes;
 pub mod sqlite;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use verbatim_domain::{Event, StreamId};
 use verbatim_protocol::{CommandKey, JournalId, Recorded};
 
+pub use lanes::{Claim, DeadLetter, LaneProgress, Lanes, Owned, Ownership};
 pub use sqlite::SqliteJournal;
 
 /// What one command adds to one stream.
@@ -45,6 +46,8 @@ pub enum Appended {
     Duplicate(Arc<Recorded>),
     /// The stream's last sequence isn't the expected one. Nothing was appended.
     Conflict,
+    /// The stream's lane belongs to another worker by now. Nothing was appended.
+    Fenced,
 }
 
 /// An aggregate's state as of `sequence`, from which a cold load goes on. Disposable.
@@ -82,10 +85,28 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`]: whether the batch was committed is unknown.
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, Error>;
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, Error> {
+        self.append_in_lanes(batch, Vec::new()).await
+    }
 
-    /// Whether an append would be committed now: commits a mark of the journal's own, which is no
-    /// event.
+    /// As [`append`](Self::append), by a worker that shares the journal with others. Each lane's
+    /// progress is stored in the same transaction, if the lane still belongs to its claim; if it
+    /// doesn't, the appends to its streams are [`Appended::Fenced`] and its progress is dropped. What
+    /// is of a lane that isn't listed goes through. With progress alone, the batch may be empty.
+    ///
+    /// A journal that one process has for itself has no lanes: `lanes` is empty there.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: whether the batch was committed is unknown, and may still change until
+    /// the lanes' epochs are raised ([`Lanes::raise`]).
+    async fn append_in_lanes(
+        &self,
+        batch: Vec<Append>,
+        lanes: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, Error>;
+
+    /// Whether an append to any stream would be committed now: commits a mark of the journal's own,
+    /// which is no event. Where workers share the journal, each lane must have an owner.
     ///
     /// # Errors
     /// [`Error`].
@@ -131,10 +152,4 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// [`Error`]; the caller may go on without.
     async fn save_snapshots(&self, snapshots: Vec<Snapshot>) -> Result<(), Error>;
-
-    /// Writes a consistent copy of the journal to a new file, while it is in use.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`], also when `to` exists.
-    async fn backup(&self, to: &Path) -> Result<(), Error>;
 }

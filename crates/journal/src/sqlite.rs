@@ -27,7 +27,7 @@ use error::Failed;
 use rows::recorded;
 use writer::{Prepared, Work, Writer};
 
-use crate::{Append, Appended, Error, Journal, Snapshot};
+use crate::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
 
 /// Requests that wait for the writer; the next waits for room.
 const QUEUE: usize = 256;
@@ -90,6 +90,14 @@ impl SqliteJournal {
         Ok(self.database.fold().await.map_err(Failed::from)?)
     }
 
+    /// Writes a consistent copy of the journal to a new file, while it is in use.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], also when `to` exists.
+    pub async fn backup(&self, to: &Path) -> Result<(), Error> {
+        backup::write(Arc::clone(&self.database), to.to_owned()).await
+    }
+
     async fn hand_in<T>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Work,
@@ -124,7 +132,14 @@ impl Journal for SqliteJournal {
         self.id
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, Error> {
+    async fn append_in_lanes(
+        &self,
+        batch: Vec<Append>,
+        lanes: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, Error> {
+        if !lanes.is_empty() {
+            return Err(Error::Unavailable("a journal in one file has no lanes".into()));
+        }
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -202,10 +217,6 @@ impl Journal for SqliteJournal {
             return Ok(());
         }
         self.hand_in(|reply| Work::Snapshots { snapshots, reply }).await
-    }
-
-    async fn backup(&self, to: &Path) -> Result<(), Error> {
-        backup::write(Arc::clone(&self.database), to.to_owned()).await
     }
 }
 

@@ -1,5 +1,5 @@
 //! What travels: between clients and gateways ([`client`], [`error`], [`cursor`]), and between the
-//! services ([`command`], [`recorded`], [`frame`], [`presence`]).
+//! services ([`command`], [`lane`], [`recorded`], [`frame`], [`presence`]).
 //!
 //! Everything here is data. The wire contract's shapes are defined once, in [`client`], and used by
 //! Socket.IO and REST alike.
@@ -9,6 +9,7 @@ pub mod command;
 pub mod cursor;
 pub mod error;
 pub mod frame;
+pub mod lane;
 pub mod presence;
 pub mod recorded;
 pub mod timestamp;
@@ -17,5 +18,6 @@ pub use command::{Command, CommandEnvelope, Committed, Reply};
 pub use cursor::{JournalId, StreamCursor};
 pub use error::{ErrorCode, Failure};
 pub use frame::{Frame, List, MessagePush, Push, Refresh};
+pub use lane::{LaneCursor, Place};
 pub use recorded::{CommandKey, Recorded};
 pub use timestamp::Timestamp;

@@ -35,7 +35,7 @@ pub(crate) enum KeyIs {
 
 impl Pending {
     pub(crate) fn new(request: Request, taken: Instant) -> Self {
-        let Request { command: envelope, reply } = request;
+        let Request { command: envelope, reply, .. } = request;
         Self {
             stream: envelope.command.stream(),
             metadata: metadata(&envelope),

@@ -93,6 +93,11 @@ impl Worker {
                     void.insert(pending.stream.clone());
                     Outcome::Duplicate(original)
                 }
+                // Its lane's next owner decides and answers it.
+                Appended::Fenced => {
+                    void.insert(pending.stream.clone());
+                    continue;
+                }
                 Appended::Conflict => {
                     // Only the first of a stream met another writer; the others had built on it.
                     if void.insert(pending.stream.clone()) {

@@ -9,7 +9,7 @@ use hashlink::LruCache;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use verbatim_bus::{Bus, Request};
+use verbatim_bus::{Bus, Taken};
 use verbatim_domain::StreamId;
 use verbatim_journal::{Append, Appended, Error, Journal, Snapshot};
 use verbatim_protocol::{CommandKey, Failure, Timestamp};
@@ -158,9 +158,10 @@ impl Worker {
             || self.forming.events >= self.settings.max_batch_events
     }
 
-    fn take(&mut self, requests: Vec<Request>) {
+    fn take(&mut self, taken: Vec<Taken>) {
         let now = Instant::now();
-        self.waiting.extend(requests.into_iter().map(|request| Pending::new(request, now)));
+        let requests = taken.into_iter().filter_map(Taken::request);
+        self.waiting.extend(requests.map(|request| Pending::new(request, now)));
     }
 
     fn can_decide(&self) -> bool {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verbatim_bus::in_process::InProcess;
-use verbatim_bus::{Bus, PresenceMessage};
+use verbatim_bus::{Bus, PresenceMessage, Taken};
 use verbatim_domain::conversation::{
     ConversationKind, ConversationRead, ConversationStarted, MemberJoined, MessageSent,
     PersonalMessage, PersonalTitle,
@@ -195,7 +195,7 @@ impl World {
         tokio::spawn(async move {
             let mut source = bus.commands();
             while let Some(Some(requests)) = stop.run_until_cancelled(source.next(64)).await {
-                for request in requests {
+                for request in requests.into_iter().filter_map(Taken::request) {
                     let key = request.command.key.clone();
                     let reply = handle(&journal, &bus, &request.command.command, &key);
                     told.send(key.key.to_string()).ok();

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use verbatim_bus::Bus;
 use verbatim_bus::in_process::InProcess;
+use verbatim_bus::{Bus, Taken};
 use verbatim_domain::conversation::{Author, SendMessage};
 use verbatim_domain::{
     Conversation, ConversationCommand, Event, Inbox, InboxCommand, MessageId, StreamId, UserId,
@@ -119,7 +119,7 @@ impl Life {
 async fn handle_commands(journal: Arc<SqliteJournal>, bus: Arc<InProcess>) {
     let mut source = bus.commands();
     while let Some(requests) = source.next(64).await {
-        for request in requests {
+        for request in requests.into_iter().filter_map(Taken::request) {
             let envelope = request.command;
             let reply = handle(&journal, Some(&*bus), &envelope.command, envelope.key).await;
             (request.reply)(reply);
@@ -156,7 +156,7 @@ async fn handle(
         Appended::Duplicate(recorded) => {
             Ok(Committed { position: recorded.position, duplicate: true, message: None })
         }
-        Appended::Conflict => Err(Failure::unavailable("somebody else wrote")),
+        Appended::Conflict | Appended::Fenced => Err(Failure::unavailable("somebody else wrote")),
     }
 }
 

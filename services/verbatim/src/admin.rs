@@ -57,7 +57,7 @@ impl Stores {
     }
 }
 
-async fn backup_to(journal: &dyn Journal, out: &Path) -> anyhow::Result<String> {
+async fn backup_to(journal: &SqliteJournal, out: &Path) -> anyhow::Result<String> {
     journal.backup(out).await?;
     Ok(format!("the journal was copied to {}", out.display()))
 }

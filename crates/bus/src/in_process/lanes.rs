@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use verbatim_protocol::{CommandEnvelope, Failure, Reply, Timestamp};
 
-use crate::{CommandSource, ReplyFuture, Request};
+use crate::{CommandSource, ReplyFuture, Request, Taken};
 
 /// When to try again after a refusal; the queue drains within it unless the journal stands still.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -66,7 +66,7 @@ impl Lanes {
         if queue.requests.len() >= self.capacity {
             return refused("The service is overloaded");
         }
-        queue.requests.push_back(Request { command, reply });
+        queue.requests.push_back(Request { command, place: None, reply });
         drop(queue);
         self.filled.notify_one();
         Box::pin(async move {
@@ -101,7 +101,7 @@ impl Lanes {
 
 #[async_trait]
 impl CommandSource for Source {
-    async fn next(&mut self, max: usize) -> Option<Vec<Request>> {
+    async fn next(&mut self, max: usize) -> Option<Vec<Taken>> {
         loop {
             // Made before the look at the queue, it hears of all that happens after it.
             let filled = self.lanes.filled.notified();
@@ -115,7 +115,7 @@ impl CommandSource for Source {
                 }
                 let count = queue.requests.len().min(max);
                 if count > 0 {
-                    return Some(queue.requests.drain(..count).collect());
+                    return Some(queue.requests.drain(..count).map(Taken::Request).collect());
                 }
                 if queue.closed {
                     return None;

@@ -52,7 +52,7 @@ pub async fn one_of_twenty_racing_commands_wins_the_key<P: Place>() {
             match outcome {
                 Appended::Committed(mut events) => won.extend(events.pop()),
                 Appended::Duplicate(event) => original.push(event),
-                Appended::Conflict => panic!("each has a stream of its own"),
+                Appended::Conflict | Appended::Fenced => panic!("each has a stream of its own"),
             }
         }
         assert_eq!((won.len(), original.len()), (1, 19));
@@ -119,7 +119,7 @@ pub async fn an_abandoned_append_is_whole_or_not_at_all<P: Place>() {
         let done = outcomes.iter().all(|outcome| match outcome {
             Appended::Committed(_) => true,
             Appended::Duplicate(last) => last.sequence % 3 == 0,
-            Appended::Conflict => false,
+            Appended::Conflict | Appended::Fenced => false,
         });
         assert!(done, "{outcomes:?}");
         assert!(journal.find_by_key(&key(&format!("c{n}/2"))).await.expect("an answer").is_some());

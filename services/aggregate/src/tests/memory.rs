@@ -1,7 +1,6 @@
 //! A journal in memory, with the failures of a real one on request.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
-use verbatim_journal::{Append, Appended, Error, Journal, Snapshot};
+use verbatim_journal::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
 
 /// What the next append does instead of what it should.
@@ -143,7 +142,11 @@ impl Journal for MemoryJournal {
         JournalId(Uuid::from_u128(1))
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, Error> {
+    async fn append_in_lanes(
+        &self,
+        batch: Vec<Append>,
+        _: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, Error> {
         self.begun.lock().expect("no panic").push(batch.len());
         // Like a real one, it doesn't answer before others have had a turn.
         tokio::task::yield_now().await;
@@ -215,9 +218,5 @@ impl Journal for MemoryJournal {
             log.snapshots.insert(snapshot.stream.clone(), snapshot);
         }
         Ok(())
-    }
-
-    async fn backup(&self, _: &Path) -> Result<(), Error> {
-        Err(unavailable())
     }
 }

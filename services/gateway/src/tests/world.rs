@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use uuid::Uuid;
-use verbatim_bus::{Bus, InProcess};
+use verbatim_bus::{Bus, InProcess, Taken};
 use verbatim_domain::conversation::{MessageSent, PersonalMessage, SendMessage};
 use verbatim_domain::{ConversationCommand, ConversationId, InboxCommand, MessageId, UserId};
 use verbatim_protocol::client::Message;
@@ -77,7 +77,7 @@ impl World {
             while let Some(requests) = commands.next(64).await {
                 world.taken.fetch_add(requests.len() as u64, Ordering::SeqCst);
                 world.answering.subscribe().wait_for(|answering| *answering).await.expect("open");
-                for request in requests {
+                for request in requests.into_iter().filter_map(Taken::request) {
                     let reply = world.carry_out(request.command.command);
                     (request.reply)(reply);
                 }

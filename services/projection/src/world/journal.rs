@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -7,7 +6,7 @@ use cqrs_es::Aggregate;
 use tokio::sync::watch;
 use uuid::Uuid;
 use verbatim_domain::{Event, Inbox, StreamId, UserId};
-use verbatim_journal::{Append, Appended, Error, Journal, Snapshot};
+use verbatim_journal::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
 
 use super::Faults;
@@ -129,7 +128,11 @@ impl Journal for MemoryJournal {
         JournalId(Uuid::from_u128(42))
     }
 
-    async fn append(&self, _: Vec<Append>) -> Result<Vec<Appended>, Error> {
+    async fn append_in_lanes(
+        &self,
+        _: Vec<Append>,
+        _: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, Error> {
         not_needed()
     }
 
@@ -173,10 +176,6 @@ impl Journal for MemoryJournal {
     }
 
     async fn save_snapshots(&self, _: Vec<Snapshot>) -> Result<(), Error> {
-        not_needed()
-    }
-
-    async fn backup(&self, _: &Path) -> Result<(), Error> {
         not_needed()
     }
 }

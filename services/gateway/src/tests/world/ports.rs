@@ -1,13 +1,12 @@
 //! The world as journal and views: what a gateway asks of them, and no more.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use verbatim_domain::{ConversationId, MessageId, NotificationId, StreamId, UserId};
-use verbatim_journal::{Append, Appended, Journal, Snapshot};
+use verbatim_journal::{Append, Appended, Journal, LaneProgress, Snapshot};
 use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
 use verbatim_protocol::{CommandKey, JournalId, Push, Recorded};
 use verbatim_views::{Members, MessageRange, PageRequest, StreamMessage, Views};
@@ -24,7 +23,11 @@ impl Journal for World {
         self.id
     }
 
-    async fn append(&self, _: Vec<Append>) -> Result<Vec<Appended>, verbatim_journal::Error> {
+    async fn append_in_lanes(
+        &self,
+        _: Vec<Append>,
+        _: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, verbatim_journal::Error> {
         unreachable!("a gateway appends nothing")
     }
 
@@ -72,10 +75,6 @@ impl Journal for World {
 
     async fn save_snapshots(&self, _: Vec<Snapshot>) -> Result<(), verbatim_journal::Error> {
         unreachable!("a gateway stores nothing")
-    }
-
-    async fn backup(&self, _: &Path) -> Result<(), verbatim_journal::Error> {
-        unreachable!("a gateway copies nothing")
     }
 }
 

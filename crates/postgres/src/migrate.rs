@@ -1,0 +1,32 @@
+//! Bringing a schema up to date.
+
+use sqlx::migrate::{MigrateError, Migrator};
+
+use crate::{Database, Error};
+
+/// Brings one of the database's schemas up to date, and makes it where it is missing. Each schema
+/// keeps its own list of what was done. Several may call this at once: one does it, the others wait
+/// and find it done.
+///
+/// # Errors
+/// [`Error::Migrate`], also when a newer version made the schema.
+pub async fn migrate(
+    database: &Database,
+    schema: &'static str,
+    migrations: &Migrator,
+) -> Result<(), Error> {
+    let failed = |source| Error::Migrate { schema, source };
+    // A connection of its own: one that has another search path is never lent again.
+    let mut connection = database.pool().acquire().await.map_err(Error::Unreachable)?.detach();
+    let prepare = format!(
+        "select pg_advisory_lock(hashtext('verbatim schema'));
+         create schema if not exists {schema};
+         set search_path = {schema}"
+    );
+    sqlx::raw_sql(&prepare)
+        .execute(&mut connection)
+        .await
+        .map_err(|error| failed(MigrateError::Execute(error)))?;
+    // The lock ends with the connection.
+    migrations.run_direct(&mut connection).await.map_err(failed)
+}

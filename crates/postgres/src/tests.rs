@@ -1,0 +1,109 @@
+use std::borrow::Cow;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+use super::*;
+use crate::testing::TestDatabase;
+
+fn migrations(count: i64) -> Migrator {
+    let migrations = (1..=count)
+        .map(|version| {
+            let sql = format!("create table t{version} (n bigint)");
+            let kind = MigrationType::Simple;
+            Migration::new(version, Cow::Borrowed("test"), kind, Cow::Owned(sql), false)
+        })
+        .collect::<Vec<_>>();
+    Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT }
+}
+
+async fn one(database: &Database) -> Result<i32, Error> {
+    database.run(|c| Box::pin(sqlx::query_scalar("select 1").fetch_one(c))).await
+}
+
+/// The server's process at the other end of a connection.
+async fn process(database: &Database) -> i32 {
+    let query = sqlx::query_scalar("select pg_backend_pid()");
+    database.run(|c| Box::pin(query.fetch_one(c))).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn an_unreachable_server_is_an_error() {
+    let refused = Database::connect("postgres://nobody@127.0.0.1:1/none", 1).await;
+    assert!(matches!(refused, Err(Error::Unreachable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_unknown_and_its_connection_is_closed() {
+    let place = TestDatabase::create().await;
+    let database = Database::connect_with(place.options().clone(), 1).await.expect("it connects");
+    let limit = Duration::from_millis(50);
+    let slow = database
+        .run_within(limit, |c| Box::pin(sqlx::query("select pg_sleep(30)").execute(c)))
+        .await;
+    assert!(matches!(slow, Err(Error::Unknown(_))), "{slow:?}");
+    assert_eq!(one(&database).await.expect("another connection answers"), 1);
+}
+
+#[tokio::test]
+async fn work_that_its_caller_gave_up_leaves_no_connection_behind() {
+    let place = TestDatabase::create().await;
+    let database = Database::connect_with(place.options().clone(), 1).await.expect("it connects");
+    for _ in 0..3 {
+        let work = database.run(|c| Box::pin(sqlx::query("select pg_sleep(30)").execute(c)));
+        assert!(tokio::time::timeout(Duration::from_millis(50), work).await.is_err());
+    }
+    assert_eq!(one(&database).await.expect("another connection answers"), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_the_connection_in_use() {
+    let place = TestDatabase::create().await;
+    let database = Database::connect_with(place.options().clone(), 1).await.expect("it connects");
+    let before = process(&database).await;
+    let refused = database.run(|c| Box::pin(sqlx::query("select no_such_column").execute(c))).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    assert_eq!(process(&database).await, before);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ended_is_replaced() {
+    let place = TestDatabase::create().await;
+    let database = Database::connect_with(place.options().clone(), 1).await.expect("it connects");
+    let other = place.connect().await;
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and pid <> pg_backend_pid()";
+    other.run(|c| Box::pin(sqlx::query(end).execute(c))).await.expect("it is ended");
+    // The first use may still find the dead one, and closes it.
+    let first = one(&database).await;
+    assert!(matches!(first, Ok(1) | Err(Error::Unknown(_))), "{first:?}");
+    assert_eq!(one(&database).await.expect("a new one answers"), 1);
+}
+
+#[tokio::test]
+async fn a_schema_is_brought_up_to_date_once_however_many_try() {
+    let database = TestDatabase::create().await.connect().await;
+    let four = migrations(4);
+    let tries = (0..8).map(|_| migrate(&database, "first", &four));
+    for outcome in futures::future::join_all(tries).await {
+        outcome.expect("it is up to date");
+    }
+    migrate(&database, "second", &migrations(1)).await.expect("another schema has its own list");
+    let tables: i64 = database
+        .run(|c| {
+            Box::pin(
+                sqlx::query_scalar("select count(*) from pg_tables where schemaname = 'first'")
+                    .fetch_one(c),
+            )
+        })
+        .await
+        .expect("a count");
+    assert_eq!(tables, 5, "four, and the list of what was done");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let database = TestDatabase::create().await.connect().await;
+    migrate(&database, "first", &migrations(2)).await.expect("it is up to date");
+    let refused = migrate(&database, "first", &migrations(1)).await;
+    assert!(matches!(refused, Err(Error::Migrate { schema: "first", .. })), "{refused:?}");
+}
