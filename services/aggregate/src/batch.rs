@@ -76,18 +76,23 @@ impl Batch {
     }
 
     /// Takes the commands of these streams out, in order: their decisions are void.
-    pub(crate) fn extract(&mut self, streams: &HashSet<StreamId>) -> Vec<Pending> {
+    pub(crate) fn extract(&mut self, void: impl Fn(&StreamId) -> bool) -> Vec<Decided> {
         let decided = std::mem::take(self);
         let mut extracted = Vec::new();
         for Decided { pending, decision } in decided.decided {
-            if streams.contains(&pending.stream) {
-                extracted.push(pending);
+            if void(&pending.stream) {
+                extracted.push(Decided { pending, decision });
             } else {
                 self.push(pending, decision);
             }
         }
         self.snapshots = decided.snapshots;
-        self.snapshots.retain(|snapshot| !streams.contains(&snapshot.stream));
+        self.snapshots.retain(|snapshot| !void(&snapshot.stream));
         extracted
+    }
+
+    /// The lanes of what it appends.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = u16> + use<'_> {
+        self.decided.iter().filter_map(|decided| decided.pending.ticket).map(|ticket| ticket.lane)
     }
 }

@@ -113,6 +113,23 @@ impl Cache {
         self.slots.remove(stream)
     }
 
+    /// Drops the states of streams, and the commands that wait for them. Gives the number of those.
+    pub(crate) fn forget(&mut self, which: impl Fn(&StreamId) -> bool) -> usize {
+        let mut parked = 0;
+        let mut unused = Vec::new();
+        for (stream, slot) in self.slots.iter_mut().filter(|(stream, _)| which(stream)) {
+            slot.state = None;
+            parked += std::mem::take(&mut slot.parked).len();
+            if !slot.is_in_use() {
+                unused.push(stream.clone());
+            }
+        }
+        for stream in unused {
+            self.slots.remove(&stream);
+        }
+        parked
+    }
+
     /// Evicts what is over the capacity and not in use.
     pub(crate) fn trim(&mut self) {
         let mut passed_over = 0;

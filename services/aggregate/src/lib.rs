@@ -12,13 +12,18 @@
 //!   today;
 //! - an append with an unknown outcome is looked for by its key, and never called a failure for
 //!   good;
-//! - commands of one aggregate are decided in the order in which they came.
+//! - commands of one aggregate are decided in the order in which they came;
+//! - where workers share the journal, each decides only for the lanes that it owns, and an append for
+//!   a lane that has changed hands comes to nothing.
 
 mod answer;
 mod batch;
 mod cache;
+mod lanes;
 mod load;
 mod metrics;
+mod owner;
+mod ownership;
 mod pending;
 mod settle;
 mod state;
@@ -30,14 +35,16 @@ mod worker;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use verbatim_bus::Bus;
-use verbatim_journal::Journal;
+use verbatim_journal::{Journal, Lanes};
 
 use metrics::Metrics;
+use owner::Owner;
 use state::{Decide, State};
 use worker::Worker;
 
@@ -60,6 +67,11 @@ pub struct Settings {
     pub load_page: usize,
     /// How often a command is decided anew because another writer got between.
     pub max_conflicts: u32,
+    /// How long lanes stay this worker's after it was last heard, where workers share the journal. Long
+    /// enough that every command that it may have answered has expired before the next owner reads it
+    /// again: no shorter than a command's deadline and `renew_every` together.
+    pub lease: Duration,
+    pub renew_every: Duration,
     /// The last commands' keys that are remembered, so that a repeated one costs no append.
     pub recent_keys: usize,
 }
@@ -75,6 +87,8 @@ impl Default for Settings {
             max_parked: 1_024,
             load_page: 500,
             max_conflicts: 3,
+            lease: Duration::from_secs(8),
+            renew_every: Duration::from_secs(2),
             recent_keys: 65_536,
         }
     }
@@ -84,12 +98,14 @@ impl Default for Settings {
 pub struct Aggregate {
     journal: Arc<dyn Journal>,
     bus: Arc<dyn Bus>,
+    lanes: Option<Arc<dyn Lanes>>,
     settings: Settings,
     metrics: Arc<Metrics>,
     decide: Decide,
 }
 
 impl Aggregate {
+    /// A worker that has the journal for itself.
     pub fn new(
         journal: Arc<dyn Journal>,
         bus: Arc<dyn Bus>,
@@ -97,7 +113,13 @@ impl Aggregate {
         metrics: &mut Registry,
     ) -> Self {
         let metrics = Arc::new(Metrics::new(metrics));
-        Self { journal, bus, settings, metrics, decide: State::decide }
+        Self { journal, bus, lanes: None, settings, metrics, decide: State::decide }
+    }
+
+    /// One of several workers that share the journal: it handles the lanes that it owns.
+    #[must_use]
+    pub fn sharing(self, lanes: Arc<dyn Lanes>) -> Self {
+        Self { lanes: Some(lanes), ..self }
     }
 
     /// Handles commands until `shutdown`, then finishes those that were queued by then.
@@ -106,7 +128,9 @@ impl Aggregate {
     /// When the journal is corrupt, or something panicked that isn't a single command's decision:
     /// the process should end. Commands under way read as `unavailable`.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let worker = Worker::new(self.journal, self.bus, self.settings, self.metrics, self.decide);
+        let owner = self.lanes.map(|lanes| Owner::new(lanes, &self.settings));
+        let worker =
+            Worker::new(self.journal, self.bus, owner, self.settings, self.metrics, self.decide);
         AssertUnwindSafe(worker.run(shutdown))
             .catch_unwind()
             .await

@@ -30,6 +30,9 @@ pub(crate) struct Metrics {
     pub(crate) hits: Counter<u64, AtomicU64>,
     pub(crate) misses: Counter<u64, AtomicU64>,
     pub(crate) queued: Gauge,
+    pub(crate) lanes: Gauge,
+    pub(crate) fenced: Counter,
+    pub(crate) dead_letters: Counter,
 }
 
 impl Metrics {
@@ -52,6 +55,9 @@ impl Metrics {
             hits: Counter::default(),
             misses: Counter::default(),
             queued: Gauge::default(),
+            lanes: Gauge::default(),
+            fenced: Counter::default(),
+            dead_letters: Counter::default(),
         };
         registry.register("verbatim_commands", "Commands, by what became of them", outcomes);
         registry.register(
@@ -90,6 +96,21 @@ impl Metrics {
             "verbatim_queued_commands",
             "Commands that wait to be taken",
             metrics.queued.clone(),
+        );
+        registry.register(
+            "verbatim_owned_lanes",
+            "Lanes that this worker owns, of those that workers share",
+            metrics.lanes.clone(),
+        );
+        registry.register(
+            "verbatim_fenced_appends",
+            "Appends that came to nothing because their lane had changed hands",
+            metrics.fenced.clone(),
+        );
+        registry.register(
+            "verbatim_dead_letters",
+            "Commands that were set aside because they can't be handled",
+            metrics.dead_letters.clone(),
         );
         metrics
     }

@@ -8,6 +8,7 @@ use verbatim_bus::Request;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandEnvelope, CommandKey, Reply, Timestamp};
 
+use crate::lanes::Ticket;
 use crate::metrics::Metrics;
 
 pub(crate) struct Pending {
@@ -18,6 +19,8 @@ pub(crate) struct Pending {
     /// How often another writer got between its decision and its append.
     pub(crate) conflicts: u32,
     pub(crate) key_is: KeyIs,
+    /// Its place in its lane, where workers share the journal.
+    pub(crate) ticket: Option<Ticket>,
     reply: Box<dyn FnOnce(Reply) + Send>,
     taken: Instant,
 }
@@ -34,7 +37,7 @@ pub(crate) enum KeyIs {
 }
 
 impl Pending {
-    pub(crate) fn new(request: Request, taken: Instant) -> Self {
+    pub(crate) fn new(request: Request, ticket: Option<Ticket>, taken: Instant) -> Self {
         let Request { command: envelope, reply, .. } = request;
         Self {
             stream: envelope.command.stream(),
@@ -42,6 +45,7 @@ impl Pending {
             envelope,
             conflicts: 0,
             key_is: KeyIs::Unknown,
+            ticket,
             reply,
             taken,
         }

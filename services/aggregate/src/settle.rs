@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use verbatim_domain::StreamId;
-use verbatim_journal::{Appended, Error, Snapshot};
+use verbatim_journal::{Appended, Error, LaneProgress, Snapshot};
 use verbatim_protocol::{ErrorCode, Recorded, Timestamp};
 
 use crate::answer::{self, Question};
@@ -29,7 +29,7 @@ enum Outcome {
 impl Worker {
     /// Gives the journal the batch that has formed, unless it still has the one before.
     pub(crate) fn submit(&mut self) -> anyhow::Result<()> {
-        if self.in_flight.is_some() || self.forming.is_empty() {
+        if self.in_flight.is_some() || (self.forming.is_empty() && !self.book.has_dead()) {
             return Ok(());
         }
         let now = Timestamp::now();
@@ -40,12 +40,25 @@ impl Worker {
         }
         let mut batch = std::mem::take(&mut self.forming);
         let appends = batch.take_appends();
-        if appends.is_empty() {
+        let progress = self.progress(&batch);
+        if appends.is_empty() && progress.is_empty() {
             return self.settle(batch, Vec::new());
         }
+        self.appends_begun += 1;
         self.metrics.append_events.observe(batch.events as f64);
-        self.in_flight = Some(InFlight::new(Arc::clone(&self.journal), batch, appends));
+        self.in_flight = Some(InFlight::new(Arc::clone(&self.journal), batch, appends, progress));
         Ok(())
+    }
+
+    /// How far the lanes have come once the batch is with the journal.
+    fn progress(&mut self, batch: &Batch) -> Vec<LaneProgress> {
+        if self.owner.is_none() {
+            return Vec::new();
+        }
+        for ticket in batch.decided.iter().filter_map(|decided| decided.pending.ticket) {
+            self.book.settle(ticket);
+        }
+        self.book.progress(self.appends_begun + 1, batch.lanes())
     }
 
     pub(crate) async fn after_append(
@@ -54,11 +67,13 @@ impl Worker {
     ) -> anyhow::Result<()> {
         let in_flight = self.in_flight.take().context("there was no append to be answered")?;
         self.metrics.append_duration.observe(in_flight.since.elapsed().as_secs_f64());
+        self.appends_ended += 1;
         match answer {
             Ok(outcomes) => self.settle(in_flight.batch, outcomes),
             Err(error @ Error::Corrupt(_)) => bail!(error),
             Err(error @ Error::Unavailable(_)) => {
                 tracing::error!(%error, "an append failed, its outcome is unknown");
+                self.book.not_stored(in_flight.progress);
                 self.after_failure(in_flight.batch).await;
                 Ok(())
             }
@@ -93,9 +108,12 @@ impl Worker {
                     void.insert(pending.stream.clone());
                     Outcome::Duplicate(original)
                 }
-                // Its lane's next owner decides and answers it.
+                // The lane's next owner decides and answers it.
                 Appended::Fenced => {
+                    self.metrics.fenced.inc();
+                    self.lost.extend(pending.ticket.map(|ticket| ticket.lane));
                     void.insert(pending.stream.clone());
+                    self.left.push(pending);
                     continue;
                 }
                 Appended::Conflict => {
@@ -192,7 +210,8 @@ impl Worker {
     /// Drops these streams' states, on which nothing is in flight any more, and has `redo`, then what
     /// the forming batch has of them, decided anew.
     pub(crate) fn make_void(&mut self, streams: &HashSet<StreamId>, mut redo: Vec<Pending>) {
-        redo.extend(self.forming.extract(streams));
+        let forming = self.forming.extract(|stream| streams.contains(stream));
+        redo.extend(forming.into_iter().map(|decided| decided.pending));
         for stream in streams {
             let slot = self.cache.touch(stream);
             slot.state = None;

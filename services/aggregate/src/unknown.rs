@@ -10,6 +10,7 @@ use verbatim_protocol::command::COMMAND_DEADLINE_MS;
 
 use crate::answer;
 use crate::batch::{Batch, Decided, Decision};
+use crate::owner::Owner;
 use crate::pending::Pending;
 use crate::worker::Worker;
 
@@ -31,7 +32,37 @@ impl Worker {
             }
         }
         self.make_void(&touched, redo);
+        self.raise_epochs().await;
         self.find_unknown(unknown).await;
+    }
+
+    /// Where workers share the journal, the lost append could still be committed after it was looked
+    /// for: not any more once its lanes have higher epochs.
+    async fn raise_epochs(&mut self) {
+        let Some(lanes) = self.owner.as_ref().map(Owner::lanes) else { return };
+        let claims = self.book.claims();
+        let latest = Instant::now() + Duration::from_millis(COMMAND_DEADLINE_MS);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match timeout_at(latest, lanes.raise(&claims)).await {
+                Ok(Ok(raised)) => {
+                    for (old, new) in claims.iter().zip(raised) {
+                        match new {
+                            Some(new) => self.book.raised(new),
+                            None => self.lost.push(old.lane),
+                        }
+                    }
+                    return;
+                }
+                Ok(Err(error)) if Instant::now() < latest => {
+                    tracing::debug!(%error, "epochs can't be raised yet");
+                    sleep(rand::random_range(Duration::ZERO..pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                // By now every command of the append has expired.
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
     }
 
     /// Answers each command as soon as the journal tells whether it was carried out, or lets go of

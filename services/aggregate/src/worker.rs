@@ -9,17 +9,20 @@ use hashlink::LruCache;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use verbatim_bus::{Bus, Taken};
+use verbatim_bus::{Bus, Request, Taken};
 use verbatim_domain::StreamId;
-use verbatim_journal::{Append, Appended, Error, Journal, Snapshot};
-use verbatim_protocol::{CommandKey, Failure, Timestamp};
+use verbatim_journal::{Append, Appended, DeadLetter, Error, Journal, LaneProgress, Snapshot};
+use verbatim_protocol::{CommandKey, Timestamp};
 
 use crate::Settings;
 use crate::answer;
 use crate::batch::{Batch, Decision};
 use crate::cache::Cache;
+use crate::lanes::LaneBook;
 use crate::load::{Loaded, load};
 use crate::metrics::Metrics;
+use crate::owner::Owner;
+use crate::ownership::owned;
 use crate::pending::{KeyIs, Pending};
 use crate::state::Decide;
 
@@ -34,7 +37,7 @@ pub(crate) struct Worker {
     decide: Decide,
     pub(crate) cache: Cache,
     /// Taken and not decided, in order. Not empty only while the forming batch is full.
-    waiting: VecDeque<Pending>,
+    pub(crate) waiting: VecDeque<Pending>,
     /// Commands that wait for their aggregates, over all slots.
     pub(crate) parked: usize,
     pub(crate) forming: Batch,
@@ -47,11 +50,22 @@ pub(crate) struct Worker {
     pub(crate) is_saving: bool,
     /// Keys that users gave and that were appended, or are about to be.
     pub(crate) recent: LruCache<CommandKey, ()>,
+    /// Keeps this worker's lanes, where several share the journal.
+    pub(crate) owner: Option<Owner>,
+    pub(crate) book: LaneBook,
+    pub(crate) appends_begun: u64,
+    pub(crate) appends_ended: u64,
+    /// Lanes that turned out to be another's.
+    pub(crate) lost: Vec<u16>,
+    /// Commands of lost lanes, which their next owner answers: let go of only once nothing more is
+    /// taken from those.
+    pub(crate) left: Vec<Pending>,
 }
 
 /// A batch that the journal has.
 pub(crate) struct InFlight {
     pub(crate) batch: Batch,
+    pub(crate) progress: Vec<LaneProgress>,
     pub(crate) since: Instant,
     append: JoinHandle<Result<Vec<Appended>, Error>>,
 }
@@ -67,6 +81,7 @@ impl Worker {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         bus: Arc<dyn Bus>,
+        owner: Option<Owner>,
         settings: Settings,
         metrics: Arc<Metrics>,
         decide: Decide,
@@ -88,6 +103,12 @@ impl Worker {
             snapshots: Vec::new(),
             is_saving: false,
             recent: LruCache::new(settings.recent_keys),
+            owner,
+            book: LaneBook::default(),
+            appends_begun: 0,
+            appends_ended: 0,
+            lost: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -98,7 +119,7 @@ impl Worker {
         loop {
             self.decide_waiting();
             self.submit()?;
-            if self.can_decide() {
+            if self.let_go(&mut *source) || self.can_decide() {
                 continue;
             }
             self.start_loads();
@@ -110,13 +131,20 @@ impl Worker {
                 last = Some(0);
             }
             if last == Some(0) && self.is_idle() {
+                if let Some(owner) = self.owner {
+                    owner.end(&self.book.claims()).await;
+                }
                 return Ok(());
             }
             let room = self.room().min(last.unwrap_or(usize::MAX));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if last.is_none() => {
+                    self.leave(usize::MAX, &mut *source);
                     last = Some(self.bus.queued_commands());
+                }
+                ownership = owned(&mut self.owner), if last.is_none() => {
+                    self.own(ownership?, &mut *source);
                 }
                 answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
                     self.after_append(answer?).await?;
@@ -160,8 +188,28 @@ impl Worker {
 
     fn take(&mut self, taken: Vec<Taken>) {
         let now = Instant::now();
-        let requests = taken.into_iter().filter_map(Taken::request);
-        self.waiting.extend(requests.map(|request| Pending::new(request, now)));
+        for taken in taken {
+            match taken {
+                Taken::Request(request) => self.take_request(request, now),
+                Taken::Undecodable { place, command, reason } => {
+                    tracing::error!(lane = place.lane, reason, "a command can't be read");
+                    if let Some(ticket) = self.book.take(place) {
+                        self.set_aside(ticket, DeadLetter { command, reason });
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_request(&mut self, request: Request, now: Instant) {
+        let ticket = match request.place {
+            None => None,
+            Some(place) => match self.book.take(place) {
+                None => return self.left.push(Pending::new(request, None, now)),
+                ticket => ticket,
+            },
+        };
+        self.waiting.push_back(Pending::new(request, ticket, now));
     }
 
     fn can_decide(&self) -> bool {
@@ -175,7 +223,11 @@ impl Worker {
         let now = Timestamp::now();
         while !self.is_full() {
             match self.waiting.pop_front() {
-                Some(pending) if pending.is_expired(now) => pending.expire(&self.metrics),
+                Some(pending) if !self.is_mine(&pending) => self.left.push(pending),
+                Some(pending) if pending.is_expired(now) => {
+                    self.done_with(&pending);
+                    pending.expire(&self.metrics);
+                }
                 Some(pending) => self.decide_or_park(pending),
                 None => return,
             }
@@ -228,7 +280,7 @@ impl Worker {
                 slot.state = None;
                 let stream = pending.stream.clone();
                 tracing::error!(command_id = %pending.envelope.command_id, %stream, "a decision panicked");
-                pending.answer(Err(Failure::internal()), &self.metrics);
+                self.give_up_on(pending, "its decision panicked");
                 self.want_load(&stream);
                 return;
             }
@@ -283,6 +335,7 @@ impl Worker {
                 for mut pending in parked.into_iter().rev() {
                     match looked_up.get(pending.key()) {
                         Some(Some(original)) => {
+                            self.done_with(&pending);
                             let reply = answer::found(&pending, original);
                             pending.answer(reply, &self.metrics);
                             continue;
@@ -295,18 +348,20 @@ impl Worker {
             }
             Err(error) => {
                 self.cache.remove(&stream);
-                let reply = match &error {
+                match &error {
                     Error::Unavailable(_) => {
                         tracing::warn!(%stream, %error, "an aggregate can't be loaded");
-                        answer::unavailable()
+                        for pending in parked {
+                            self.done_with(&pending);
+                            pending.answer(answer::unavailable(), &self.metrics);
+                        }
                     }
                     Error::Corrupt(_) => {
                         tracing::error!(%stream, %error, "an aggregate can't be loaded");
-                        Err(Failure::internal())
+                        for pending in parked {
+                            self.give_up_on(pending, "its aggregate can't be loaded");
+                        }
                     }
-                };
-                for pending in parked {
-                    pending.answer(reply.clone(), &self.metrics);
                 }
             }
         }
@@ -328,12 +383,19 @@ impl Worker {
 }
 
 impl InFlight {
-    pub(crate) fn new(journal: Arc<dyn Journal>, batch: Batch, appends: Vec<Append>) -> Self {
+    pub(crate) fn new(
+        journal: Arc<dyn Journal>,
+        batch: Batch,
+        appends: Vec<Append>,
+        progress: Vec<LaneProgress>,
+    ) -> Self {
         let span =
             tracing::info_span!("journal.append", commands = appends.len(), events = batch.events);
-        let append = async move { journal.append(appends).await };
+        let lanes = progress.clone();
+        let append = async move { journal.append_in_lanes(appends, lanes).await };
         // A task, so that the journal can work on it while the loop goes on.
-        Self { batch, since: Instant::now(), append: tokio::spawn(append.instrument(span)) }
+        let append = tokio::spawn(append.instrument(span));
+        Self { batch, progress, since: Instant::now(), append }
     }
 }
 

@@ -37,6 +37,8 @@ struct State {
     /// When the refusals began to be counted, and how many there were.
     refusals: (Instant, u32),
     closed: bool,
+    /// Packets that came after it was closed.
+    dropped: u64,
 }
 
 /// A request that waits.
@@ -60,6 +62,7 @@ impl Inbound {
             waiting_bytes: 0,
             refusals: (Instant::now(), 0),
             closed: false,
+            dropped: 0,
         };
         Self { state: Mutex::new(state) }
     }
@@ -71,6 +74,11 @@ impl Inbound {
         state.waiting = VecDeque::new();
         state.waiting_bytes = 0;
         !std::mem::replace(&mut state.closed, true)
+    }
+
+    /// Packets that came after it was closed.
+    pub fn dropped(&self) -> u64 {
+        self.state().dropped
     }
 
     /// Counts a refusal. True once there were so many that the socket is to be disconnected.
@@ -91,6 +99,13 @@ impl Inbound {
 
 /// Takes in one packet of the socket's: works on it, or lets it wait its turn, or refuses it.
 pub(super) fn receive(session: &Arc<Session>, packet: Value, ack: Option<i64>) {
+    {
+        let mut state = session.inbound.state();
+        if state.closed {
+            state.dropped += 1;
+            return;
+        }
+    }
     let metrics = &session.sockets.metrics;
     let (text, binary) = match &packet {
         Value::Str(text, attachments) => (text.as_str(), attachments.is_some()),

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use verbatim_domain::UserId;
@@ -14,6 +15,11 @@ use super::{Sockets, WireSocket, log};
 use crate::delivery::Stream;
 use crate::http::Link;
 use crate::requests::{Caller, failure_envelope};
+
+/// A client that is being disconnected and has sent nothing for this long is quiet.
+const QUIET: Duration = Duration::from_millis(100);
+/// How often it is looked whether it is.
+const QUIET_CHECKS: u32 = 20;
 
 /// The log's reasons for a socket's end, as Socket.IO names them.
 pub(crate) mod reason {
@@ -174,11 +180,29 @@ impl Session {
         }
     }
 
-    /// Tells the client why, takes the socket out of its namespace, and takes no more requests.
+    /// Tells the client why, takes no more requests, and takes the socket out of its namespace once
+    /// the client is quiet: whatever it sends after that makes Socket.IO break its transport off, and
+    /// the goodbye may be lost with it.
     pub fn disconnect(self: &Arc<Self>, why: &Failure) {
         if self.inbound.close(&self.sockets.metrics.queued_requests) {
             self.emit("connection:closing", failure_envelope(why));
-            self.send(Packet::Disconnect);
+            let session = Arc::clone(self);
+            self.sockets.tasks.spawn(async move {
+                session.quiet().await;
+                session.send(Packet::Disconnect);
+            });
+        }
+    }
+
+    /// Waits until the client has stopped sending, for so long at most.
+    async fn quiet(&self) {
+        let mut seen = self.inbound.dropped();
+        for _ in 0..QUIET_CHECKS {
+            tokio::time::sleep(QUIET).await;
+            let now = self.inbound.dropped();
+            if now == std::mem::replace(&mut seen, now) {
+                return;
+            }
         }
     }
 
