@@ -13,7 +13,9 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod lanes;
+mod prepared;
 pub mod sqlite;
+mod stored;
 
 use std::sync::Arc;
 
