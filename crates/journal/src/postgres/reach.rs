@@ -11,7 +11,7 @@ use super::Failed;
 
 /// How long the database may take in all, to be reached and to answer: a caller is told that it is
 /// unavailable within 5 s.
-const PATIENCE: Duration = Duration::from_millis(4_500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(4_500);
 
 /// What is asked of a connection.
 pub(super) type Asked<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;

@@ -1,7 +1,6 @@
 //! One aggregate's whole history, as postgres-es reads it.
 
 use std::io;
-use std::time::Duration;
 
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use postgres_es::PostgresEventRepository;
@@ -9,13 +8,11 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use verbatim_domain::{AggregateType, Conversation, Event, Inbox, StreamId};
 
 use super::PostgresJournal;
+use super::reach::PATIENCE;
 use crate::Error;
 
 /// Events that are held in memory at once.
 const PAGE: u64 = 500;
-
-/// How long one page may take.
-const PATIENCE: Duration = Duration::from_millis(4_500);
 
 impl PostgresJournal {
     /// Goes through all events of one aggregate, from the first, past all snapshots: for whoever

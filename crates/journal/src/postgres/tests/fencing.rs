@@ -82,24 +82,26 @@ async fn a_request_is_fenced_by_its_own_claims_only() {
     let place = TestDatabase::new().await;
     let (journal, stale) = stolen(&place).await;
     let fresh = renewed(&journal, 2, LONG).await;
-    // Both go into one call: the first one waits for the connection to be made ready.
     let (stream, other) = (stream_in(5), stream_in(6));
-    let (fenced, through) = tokio::join!(
+    // Both are handed in before the writer has a chance to run, so they go into one call.
+    let (through, fenced) = tokio::join!(
         journal.append_in_lanes(
             vec![message(&stream, 0, "1"), message(&other, 0, "2")],
-            vec![progress(stale[5], 7), progress(stale[6], 7)]
-        ),
-        journal.append_in_lanes(
-            vec![message(&stream, 0, "3"), message(&other, 0, "2")],
             vec![progress(fresh[0].claim, 3)]
         ),
+        journal.append_in_lanes(
+            vec![message(&stream, 1, "3"), message(&other, 0, "2")],
+            vec![progress(stale[5], 7), progress(stale[6], 8)]
+        ),
     );
-    let (fenced, through) = (fenced.expect("outcomes"), through.expect("outcomes"));
-    assert!(matches!(fenced[0], Appended::Fenced), "{fenced:?}");
-    let original = committed(fenced[1].clone());
+    let (through, fenced) = (through.expect("outcomes"), fenced.expect("outcomes"));
     committed(through[0].clone());
-    assert_eq!(duplicate(through[1].clone()), original[0]);
+    let original = committed(through[1].clone());
+    assert!(matches!(fenced[0], Appended::Fenced), "{fenced:?}");
+    assert_eq!(duplicate(fenced[1].clone()), original[0]);
+    // Nor does a stale claim hide another's progress.
     assert_eq!(renewed(&journal, 2, LONG).await[0].cursor, Some(cursor(3)));
+    assert_eq!(renewed(&journal, 1, LONG).await[5].cursor, Some(cursor(8)));
 }
 
 #[tokio::test]
