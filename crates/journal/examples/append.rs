@@ -1,6 +1,7 @@
-//! Appends messages to a journal in a temporary folder, reads them back, and prints both rates.
+//! Appends messages to a new journal, reads them back, and prints both rates. The journal is in a
+//! temporary folder, or in the database whose URL is given.
 //!
-//! `cargo run --release -p verbatim-journal --example append -- [batch] [appends] [callers] [streams]`
+//! `cargo run --release -p verbatim-journal --example append -- [batch] [appends] [callers] [streams] [url]`
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +9,8 @@ use std::time::Instant;
 use uuid::Uuid;
 use verbatim_domain::conversation::{MessageSent, PersonalMessage};
 use verbatim_domain::{ConversationEvent, ConversationId, MessageId, StreamId};
-use verbatim_journal::{Append, Appended, Journal, SqliteJournal};
+use verbatim_journal::{Append, Appended, Journal, PostgresJournal, SqliteJournal};
+use verbatim_postgres::Database;
 use verbatim_protocol::CommandKey;
 
 const PAGE: usize = 1_000;
@@ -17,15 +19,23 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>());
-    let mut argument = |default| arguments.next().unwrap_or(Ok(default));
+    let mut arguments = std::env::args().skip(1);
+    let mut argument =
+        |default| arguments.next().map_or(Ok(default), |argument| argument.parse::<usize>());
     let batch = argument(200)?.clamp(1, 10_000);
     let appends = argument(50_000)?.clamp(1, 10_000_000);
     let callers = argument(4)?.clamp(1, 64);
     let streams = argument(1_000)?.clamp(callers, 1_000_000);
 
     let folder = tempfile::tempdir()?;
-    let journal = Arc::new(SqliteJournal::open(&folder.path().join("journal.sqlite")).await?);
+    let journal: Arc<dyn Journal> = match arguments.next() {
+        None => Arc::new(SqliteJournal::open(&folder.path().join("journal.sqlite")).await?),
+        Some(url) => {
+            let database = Database::connect(&url, 8).await?;
+            PostgresJournal::migrate(&database).await?;
+            Arc::new(PostgresJournal::open(database).await?)
+        }
+    };
     let started = Instant::now();
     let running: Vec<_> = (0..callers)
         .map(|caller| {
@@ -46,7 +56,6 @@ async fn main() -> Result<(), Failure> {
         position += journal.read_after(position, PAGE).await?.len() as u64;
     }
     rate("reads", head, started);
-    journal.close().await?;
     Ok(())
 }
 

@@ -48,8 +48,10 @@ macro_rules! conformance_tests {
             a_used_key_is_a_duplicate_of_its_command
             a_key_used_earlier_in_the_batch_is_a_duplicate
             a_duplicate_goes_before_a_conflict
+            a_refused_command_has_not_used_its_key
             a_key_belongs_to_its_issuer
             a_key_may_be_any_text
+            keys_that_differ_after_a_nul_are_two
             only_the_last_event_of_a_command_holds_its_key
             a_thousand_and_two_events_are_appended_at_once
             a_batch_of_a_thousand_appends_is_settled_in_order
@@ -78,11 +80,11 @@ macro_rules! conformance_tests {
     };
 }
 
-fn conversation(name: &str) -> StreamId {
+pub(crate) fn conversation(name: &str) -> StreamId {
     StreamId::conversation(&name.parse().expect("an id"))
 }
 
-fn key(name: &str) -> CommandKey {
+pub(crate) fn key(name: &str) -> CommandKey {
     CommandKey { issuer: "user_1".into(), key: name.into() }
 }
 
@@ -103,12 +105,12 @@ fn said(content: &str) -> Event {
 }
 
 /// One command's append of one message, whose text is the command's key.
-fn message(stream: &StreamId, expected: u64, command: &str) -> Append {
+pub(crate) fn message(stream: &StreamId, expected: u64, command: &str) -> Append {
     messages(stream, expected, command, 1)
 }
 
 /// One command's append of several messages.
-fn messages(stream: &StreamId, expected: u64, command: &str, count: usize) -> Append {
+pub(crate) fn messages(stream: &StreamId, expected: u64, command: &str, count: usize) -> Append {
     Append {
         stream: stream.clone(),
         expected,
@@ -118,20 +120,20 @@ fn messages(stream: &StreamId, expected: u64, command: &str, count: usize) -> Ap
     }
 }
 
-async fn append_one<J: Journal>(journal: &J, append: Append) -> Appended {
+pub(crate) async fn append_one<J: Journal>(journal: &J, append: Append) -> Appended {
     let mut outcomes = journal.append(vec![append]).await.expect("an outcome");
     assert_eq!(outcomes.len(), 1);
     outcomes.remove(0)
 }
 
-fn committed(outcome: Appended) -> Vec<Arc<Recorded>> {
+pub(crate) fn committed(outcome: Appended) -> Vec<Arc<Recorded>> {
     match outcome {
         Appended::Committed(events) => events,
         other => panic!("{other:?} is not committed"),
     }
 }
 
-fn duplicate(outcome: Appended) -> Arc<Recorded> {
+pub(crate) fn duplicate(outcome: Appended) -> Arc<Recorded> {
     match outcome {
         Appended::Duplicate(event) => event,
         other => panic!("{other:?} is no duplicate"),
@@ -139,7 +141,7 @@ fn duplicate(outcome: Appended) -> Arc<Recorded> {
 }
 
 /// Everything, in order.
-async fn read_all<J: Journal>(journal: &J) -> Vec<Arc<Recorded>> {
+pub(crate) async fn read_all<J: Journal>(journal: &J) -> Vec<Arc<Recorded>> {
     let mut events: Vec<Arc<Recorded>> = Vec::new();
     loop {
         let page = journal.read_after(events.len() as u64, 100).await.expect("a page");
@@ -150,7 +152,7 @@ async fn read_all<J: Journal>(journal: &J) -> Vec<Arc<Recorded>> {
     }
 }
 
-fn positions(events: &[Arc<Recorded>]) -> Vec<u64> {
+pub(crate) fn positions(events: &[Arc<Recorded>]) -> Vec<u64> {
     events.iter().map(|event| event.position).collect()
 }
 

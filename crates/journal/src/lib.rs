@@ -13,7 +13,10 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod lanes;
+pub mod postgres;
+mod prepared;
 pub mod sqlite;
+mod stored;
 
 use std::sync::Arc;
 
@@ -22,6 +25,7 @@ use verbatim_domain::{Event, StreamId};
 use verbatim_protocol::{CommandKey, JournalId, Recorded};
 
 pub use lanes::{Claim, DeadLetter, LaneProgress, Lanes, Owned, Ownership};
+pub use postgres::PostgresJournal;
 pub use sqlite::SqliteJournal;
 
 /// What one command adds to one stream.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -25,8 +25,10 @@ use verbatim_sqlite::{Database, Durability};
 pub use backup::{Summary, restore, verify};
 use error::Failed;
 use rows::recorded;
-use writer::{Prepared, Work, Writer};
+use writer::{Work, Writer};
 
+use crate::prepared::Prepared;
+use crate::stored::{LAST, page};
 use crate::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
 
 /// Requests that wait for the writer; the next waits for room.
@@ -34,9 +36,6 @@ const QUEUE: usize = 256;
 
 /// Connections that read.
 const READERS: u32 = 4;
-
-/// No position and no sequence is above it: `SQLite`'s integers end here.
-const LAST: u64 = i64::MAX as u64;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite/journal");
 
@@ -170,7 +169,7 @@ impl Journal for SqliteJournal {
             .fetch_all(self.database.readers())
             .await
             .map_err(Failed::from)?;
-        page(&rows, after, |event| event.position)
+        page(rows.iter().map(recorded), after, |event| event.position)
     }
 
     async fn read_stream(
@@ -188,7 +187,7 @@ impl Journal for SqliteJournal {
             .fetch_all(self.database.readers())
             .await
             .map_err(Failed::from)?;
-        page(&rows, after, |event| event.sequence)
+        page(rows.iter().map(recorded), after, |event| event.sequence)
     }
 
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {
@@ -218,27 +217,4 @@ impl Journal for SqliteJournal {
         }
         self.hand_in(|reply| Work::Snapshots { snapshots, reply }).await
     }
-}
-
-/// Events that follow on `after` without a hole.
-fn page(
-    rows: &[SqliteRow],
-    after: u64,
-    number: fn(&Recorded) -> u64,
-) -> Result<Vec<Arc<Recorded>>, Error> {
-    let mut events = Vec::with_capacity(rows.len());
-    for (row, expected) in rows.iter().zip(after + 1..) {
-        let event = recorded(row)?;
-        if number(&event) != expected {
-            return Err(Error::Corrupt(format!(
-                "after {}: {} instead of {expected}, at position {} of {}",
-                expected - 1,
-                number(&event),
-                event.position,
-                event.stream
-            )));
-        }
-        events.push(event);
-    }
-    Ok(events)
 }

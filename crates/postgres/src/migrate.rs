@@ -1,5 +1,6 @@
 //! Bringing a schema up to date.
 
+use sqlx::Executor;
 use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::{Database, Error};
@@ -23,8 +24,9 @@ pub async fn migrate(
          create schema if not exists {schema};
          set search_path = {schema}"
     );
-    sqlx::raw_sql(&prepare)
-        .execute(&mut connection)
+    // Not by `raw_sql`, whose future the compiler can't prove to be Send.
+    connection
+        .execute(prepare.as_str())
         .await
         .map_err(|error| failed(MigrateError::Execute(error)))?;
     // The lock ends with the connection.

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Executor};
 use uuid::Uuid;
 
 use crate::Database;
@@ -29,8 +29,8 @@ impl TestDatabase {
         let mut connection =
             PgConnection::connect_with(&options).await.expect("the test server answers");
         // Copying the template by its files would make the whole server wait for a checkpoint.
-        sqlx::raw_sql(&format!("create database {name} strategy wal_log"))
-            .execute(&mut connection)
+        connection
+            .execute(format!("create database {name} strategy wal_log").as_str())
             .await
             .expect("a database is made");
         let (base, _) = server.rsplit_once('/').expect("the URL names a database");

@@ -131,6 +131,33 @@ pub async fn a_duplicate_goes_before_a_conflict<P: Place>() {
     // The retry still expects what the original did.
     let again = append_one(&journal, message(&stream, 0, "once")).await;
     assert_eq!(duplicate(again), original[0]);
+    // Also in a stream that has met a conflict already.
+    let batch = vec![message(&stream, 7, "other"), message(&stream, 1, "once")];
+    let mut outcomes = journal.append(batch).await.expect("outcomes");
+    assert_eq!(outcomes.pop().map(duplicate).as_ref(), original.first());
+    assert!(matches!(outcomes[..], [Appended::Conflict]), "{outcomes:?}");
+}
+
+pub async fn a_refused_command_has_not_used_its_key<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    let mut outcomes = journal
+        .append(vec![
+            message(&conversation("a"), 5, "once"),
+            messages(&conversation("b"), 0, "once", 2),
+            message(&conversation("c"), 0, "once"),
+            message(&conversation("c"), 0, "other"),
+        ])
+        .await
+        .expect("outcomes");
+    let other = outcomes.pop().map(committed).expect("an outcome");
+    let again = outcomes.pop().map(duplicate).expect("an outcome");
+    let original = outcomes.pop().map(committed).expect("an outcome");
+    assert!(matches!(outcomes[..], [Appended::Conflict]), "{outcomes:?}");
+    assert_eq!(again, original[1]);
+    assert_eq!(positions(&other), [3]);
+    let stored = read_all(&journal).await;
+    assert_eq!(stored, [original, other].concat());
 }
 
 pub async fn a_key_belongs_to_its_issuer<P: Place>() {
@@ -171,6 +198,21 @@ pub async fn a_key_may_be_any_text<P: Place>() {
         let found = journal.find_by_key(&key(name)).await.expect("an answer").expect("an event");
         assert_eq!(found.position, n as u64 + 1, "{name:?}");
         assert_eq!(found.command, Some(key(name)));
+    }
+}
+
+pub async fn keys_that_differ_after_a_nul_are_two<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    let stream = conversation("a");
+    for (n, name) in ["a", "a\0", "a\0b", "\0"].into_iter().enumerate() {
+        let mut append = message(&stream, n as u64, "text");
+        append.key = key(name);
+        let events = committed(append_one(&journal, append.clone()).await);
+        assert_eq!(duplicate(append_one(&journal, append).await), events[0]);
+        assert_eq!(events[0].command, Some(key(name)));
+        let found = journal.find_by_key(&key(name)).await.expect("an answer");
+        assert_eq!(found.as_ref(), events.first());
     }
 }
 
@@ -257,6 +299,7 @@ pub async fn text_comes_back_as_it_was<P: Place>() {
     let texts = [
         "x".repeat(32_768),
         long[..32_768.min(long.len())].to_owned(),
+        "a\0b\0".to_owned(),
         "\u{1}\u{7f}\u{85}\u{2028}\u{feff}\u{fffd}\u{10ffff}".to_owned(),
         "'; drop table events; --".to_owned(),
         "\"\\/\u{8}\u{c}\n\r\t{}[]".to_owned(),

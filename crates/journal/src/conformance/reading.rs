@@ -54,6 +54,7 @@ pub async fn pages_follow_on_each_other<P: Place>() {
     }
     assert_eq!(positions(&read), (1..=10).collect::<Vec<_>>());
     assert!(journal.read_after(0, 0).await.expect("a page").is_empty());
+    assert_eq!(journal.read_after(0, usize::MAX).await.expect("a page"), read);
 }
 
 pub async fn a_stream_is_read_after_a_sequence<P: Place>() {
@@ -125,7 +126,10 @@ pub async fn a_newer_snapshot_replaces_an_older_one<P: Place>() {
     journal.save_snapshots(first).await.expect("saved");
     journal.save_snapshots(vec![snapshot("a", 9)]).await.expect("saved");
     journal.save_snapshots(vec![snapshot("a", 7)]).await.expect("saved");
-    for expected in [snapshot("a", 9), snapshot("b", 1)] {
+    // Of several in one call, the newest.
+    let same = vec![snapshot("b", 2), snapshot("b", 4), snapshot("b", 3)];
+    journal.save_snapshots(same).await.expect("saved");
+    for expected in [snapshot("a", 9), snapshot("b", 4)] {
         let loaded = journal.load_snapshot(&expected.stream).await.expect("an answer");
         assert_eq!(loaded, Some(expected));
     }

@@ -4,10 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments, Row};
-use verbatim_domain::{AggregateType, Event, StreamId};
-use verbatim_protocol::{CommandKey, Recorded, Timestamp};
+use verbatim_domain::StreamId;
+use verbatim_protocol::{CommandKey, Recorded};
 
 use super::Failed;
+use crate::stored::{Stored, unreadable};
 
 /// The most rows that one statement inserts or looks for. A statement is prepared for each power of
 /// two up to it: few enough that all stay prepared.
@@ -127,29 +128,22 @@ where
 /// Reads an event back, from the columns in the table's order.
 pub(super) fn recorded(row: &SqliteRow) -> Result<Arc<Recorded>, Failed> {
     let position: i64 = row.try_get(0)?;
-    let unreadable = |error: &dyn std::error::Error| {
-        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        Failed::Corrupt(format!("at position {position}: {error}{cause}"))
+    let at = |error: sqlx::Error| Failed::Corrupt(unreadable(position, &error));
+    let text = |column: usize| row.try_get::<&str, _>(column).map_err(at);
+    let number = |column: usize| row.try_get::<i64, _>(column).map_err(at);
+    let optional = |column: usize| row.try_get::<Option<&str>, _>(column).map_err(at);
+    let stored = Stored {
+        position,
+        aggregate_type: text(1)?,
+        aggregate_id: text(2)?,
+        sequence: number(3)?,
+        event_type: text(4)?,
+        event_version: text(5)?,
+        payload: text(6)?,
+        metadata: text(7)?,
+        recorded_at: number(8)?,
+        issuer: optional(9)?,
+        key: optional(10)?,
     };
-    let text = |column: usize| row.try_get::<&str, _>(column).map_err(|error| unreadable(&error));
-    let number = |column: usize| row.try_get::<i64, _>(column).map_err(|error| unreadable(&error));
-    let optional =
-        |column: usize| row.try_get::<Option<&str>, _>(column).map_err(|error| unreadable(&error));
-    let aggregate_type: AggregateType = text(1)?.parse().map_err(|error| unreadable(&error))?;
-    let event = Event::decode(aggregate_type, text(4)?, text(5)?, text(6)?)
-        .map_err(|error| unreadable(&error))?;
-    Ok(Arc::new(Recorded {
-        position: position as u64,
-        stream: StreamId { aggregate_type, aggregate_id: text(2)?.into() },
-        sequence: number(3)? as u64,
-        recorded_at: Timestamp(number(8)?),
-        command: match (optional(9)?, optional(10)?) {
-            (Some(issuer), Some(key)) => {
-                Some(CommandKey { issuer: issuer.into(), key: key.into() })
-            }
-            _ => None,
-        },
-        metadata: text(7)?.into(),
-        event,
-    }))
+    stored.read().map_err(Failed::Corrupt)
 }

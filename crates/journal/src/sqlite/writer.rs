@@ -8,41 +8,21 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
-use verbatim_domain::{Event, StreamId};
+use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, Recorded, Timestamp};
 use verbatim_sqlite::{Database, begin, commit, rollback};
 
 use super::Failed;
 use super::heads::StreamHeads;
 use super::rows::{NewRow, append_events, find_commands, find_heads, recorded};
-use crate::{Append, Appended, Error, Snapshot};
+use crate::prepared::Prepared;
+use crate::{Appended, Error, Snapshot};
 
 /// Past this many events no more requests are taken into a transaction. One request always is.
 const EVENTS_IN_A_TRANSACTION: usize = 4_096;
 
 /// Half of the stream heads that are remembered at most.
 const HEADS_IN_A_GENERATION: usize = 65_536;
-
-/// An [`Append`] whose events have been written down, which the caller's task does.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    stream: StreamId,
-    expected: u64,
-    events: Vec<(Event, String)>,
-    key: CommandKey,
-    metadata: Arc<str>,
-}
-
-impl Prepared {
-    pub(super) fn new(append: Append) -> Result<Self, serde_json::Error> {
-        let Append { stream, expected, events, key, metadata } = append;
-        let events = events
-            .into_iter()
-            .map(|event| event.payload().map(|payload| (event, payload)))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { stream, expected, events, key, metadata })
-    }
-}
 
 pub(super) enum Work {
     Append {
@@ -293,32 +273,22 @@ struct Numbering {
 
 impl Numbering {
     /// Adds what can be. Streams in which something couldn't are `void` for the rest of the batch.
-    fn add(&mut self, append: Prepared, void: &mut HashSet<StreamId>) -> Appended {
-        let Prepared { stream, expected, events, key, metadata } = append;
-        if let Some(original) = self.used.get(&key) {
+    fn add(&mut self, mut append: Prepared, void: &mut HashSet<StreamId>) -> Appended {
+        if let Some(original) = self.used.get(&append.key) {
             return Appended::Duplicate(Arc::clone(original));
         }
-        let head = self.heads.get_mut(&stream).expect("all streams' heads were loaded");
-        if *head != expected || void.contains(&stream) {
-            void.insert(stream);
+        let head = self.heads.get_mut(&append.stream).expect("all streams' heads were loaded");
+        if *head != append.expected || void.contains(&append.stream) {
+            void.insert(append.stream);
             return Appended::Conflict;
         }
-        let mut committed = Vec::with_capacity(events.len());
-        let last = events.len();
-        for (n, (event, payload)) in events.into_iter().enumerate() {
-            self.head += 1;
-            *head += 1;
-            let recorded = Arc::new(Recorded {
-                position: self.head,
-                stream: stream.clone(),
-                sequence: *head,
-                recorded_at: self.recorded_at,
-                command: (n + 1 == last).then(|| key.clone()),
-                metadata: Arc::clone(&metadata),
-                event,
-            });
-            committed.push(Arc::clone(&recorded));
-            self.rows.push(NewRow { recorded, payload });
+        let key = append.key.clone();
+        let payloads = std::mem::take(&mut append.payloads);
+        let committed = append.recorded(self.head + 1, self.recorded_at);
+        self.head += committed.len() as u64;
+        *head += committed.len() as u64;
+        for (recorded, payload) in committed.iter().zip(payloads) {
+            self.rows.push(NewRow { recorded: Arc::clone(recorded), payload });
         }
         if let Some(last) = committed.last() {
             self.used.insert(key, Arc::clone(last));

@@ -222,22 +222,6 @@ async fn a_clock_that_went_back_is_not_followed() {
 }
 
 #[tokio::test]
-async fn keys_that_differ_after_a_nul_are_two() {
-    let folder = Folder::new().await;
-    let journal = folder.open().await;
-    let mut sequence = 0;
-    for name in ["a", "a\0", "a\0b"] {
-        let mut append = joined(&stream("a"), sequence);
-        append.key.key = name.into();
-        let outcomes = journal.append(vec![append.clone()]).await.expect("an outcome");
-        assert!(matches!(&outcomes[0], Appended::Committed(_)));
-        let again = journal.append(vec![append]).await.expect("an outcome");
-        sequence += 1;
-        assert!(matches!(&again[0], Appended::Duplicate(event) if event.sequence == sequence));
-    }
-}
-
-#[tokio::test]
 async fn a_closed_journal_has_committed_what_it_took_and_takes_no_more() {
     let folder = Folder::new().await;
     let journal = folder.open().await;

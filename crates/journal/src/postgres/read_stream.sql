@@ -1,0 +1,7 @@
+select
+    position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+    payload::text, metadata::text, recorded_at, issuer, key
+from journal.events
+where aggregate_type = $1 and aggregate_id = $2 and sequence > $3
+order by sequence
+limit $4

@@ -1,0 +1,2 @@
+select own_lane, own_epoch, own_stream, own_sequence, own_at, surplus
+from journal.renew_lanes($1::text::uuid, make_interval(secs => $2))
