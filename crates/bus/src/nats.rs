@@ -72,6 +72,7 @@ use replies::Replies;
 use stream::CommandStream;
 use subjects::Subjects;
 use tasks::Tasks;
+use throttle::Throttle;
 use topic::Topic;
 use waiting::Waiting;
 
@@ -158,6 +159,8 @@ impl Nats {
             lanes,
             tasks: tasks.clone(),
             window: options.lane_window,
+            malformed: AtomicU64::new(0),
+            malformed_warning: Throttle::default(),
         });
 
         let topic = |name, capacity| topic::Settings {
@@ -239,6 +242,7 @@ impl Nats {
             presence: self.presence.dropped(),
             unsent: unsent + self.events.unsent() + self.frames.unsent() + self.presence.unsent(),
             malformed: malformed
+                + self.readers.malformed.load(Ordering::Relaxed)
                 + self.events.malformed()
                 + self.frames.malformed()
                 + self.presence.malformed(),

@@ -8,13 +8,14 @@
 //! consumers don't look whether the stream is the same as before.)
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::{Message, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use verbatim_protocol::{CommandEnvelope, LaneCursor, Place};
 
@@ -24,6 +25,7 @@ use super::lanes::{Following, Held, Lanes, Undecodable};
 use super::stream::{CommandStream, Life};
 use super::subjects::{REPLY_TO, Subjects};
 use super::tasks::Tasks;
+use super::throttle::Throttle;
 use super::wire;
 
 /// A server that has nothing says so this often while it owes something.
@@ -45,6 +47,18 @@ pub(super) struct Readers {
     pub(super) tasks: Tasks,
     /// Commands of one lane that are read ahead.
     pub(super) window: usize,
+    /// What came to a lane's inbox and is not the server's.
+    pub(super) malformed: AtomicU64,
+    pub(super) malformed_warning: Throttle,
+}
+
+impl Readers {
+    fn count_malformed(&self, reason: &str) {
+        let total = self.malformed.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.malformed_warning.allows() {
+            tracing::warn!(total, reason, "something else than a command came");
+        }
+    }
 }
 
 struct Reader {
@@ -199,6 +213,12 @@ impl Reader {
                     if let Err(reason) = self.take(&mut consumer, message) {
                         return reason;
                     }
+                    // Those that came with it need no look at clock and connection.
+                    while let Some(Some(message)) = consumer.subscriber.next().now_or_never() {
+                        if let Err(reason) = self.take(&mut consumer, message) {
+                            return reason;
+                        }
+                    }
                 }
                 () = self.following.room.notified(), if !is_owed => {}
                 () = sleep_until(consumer.heard + SILENCE), if is_owed => {
@@ -256,8 +276,13 @@ impl Reader {
         let context = self.shared.stream.context.clone();
         let message = jetstream::Message { message, context };
         let Ok(info) = message.info() else {
-            return Err("something else came");
+            self.shared.count_malformed("not the server's");
+            return Ok(());
         };
+        if info.consumer != consumer.name {
+            self.shared.count_malformed("another consumer's");
+            return Ok(());
+        }
         if info.consumer_sequence != consumer.delivered + 1 {
             return Err("a message is missing");
         }

@@ -164,6 +164,7 @@ impl Source {
                     Taken::Request(Request { command, place: Some(place), reply })
                 }
                 Err(Undecodable { command, reason }) => {
+                    self.lanes.replies.refuse(reply_to);
                     Taken::Undecodable { place, command, reason }
                 }
             });

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::{HeaderMap, Subject};
+use verbatim_protocol::command::COMMAND_DEADLINE_MS;
 use verbatim_protocol::{Failure, Reply, Timestamp};
 
 use super::lanes::Following;
@@ -16,6 +17,13 @@ pub(super) struct Replies(Publisher);
 impl Replies {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self(publisher)
+    }
+
+    /// Answers a command that is given out and that nobody here can read: a newer process may.
+    pub(super) fn refuse(&self, subject: Option<Subject>) {
+        let deadline = Timestamp(Timestamp::now().0 + COMMAND_DEADLINE_MS as i64);
+        let refusal = Err(unavailable("The command is of another version"));
+        self.to(subject, deadline, None)(refusal);
     }
 
     /// What answers a command that is given out now.
