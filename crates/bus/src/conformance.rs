@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 use verbatim_domain::{
-    AggregateType, ConversationCommand, Event, InboxEvent, StreamId,
+    AggregateType, ConversationCommand, Event, InboxEvent, LANES, StreamId,
     conversation::MarkRead,
     inbox::{DeliveryAdvanced, DeliveryOutcome},
 };
@@ -118,6 +118,27 @@ fn requests(taken: Vec<Taken>) -> Vec<Request> {
     taken.into_iter().filter_map(Taken::request).collect()
 }
 
+/// The receiving end of all lanes, behind what was `taken` of them.
+pub(crate) fn open(bus: &dyn Bus, taken: &[Request]) -> Box<dyn CommandSource> {
+    let mut source = bus.commands();
+    for lane in 0..LANES {
+        let mut places = taken.iter().rev().filter_map(|request| request.place);
+        let after = places.find(|place| place.lane == lane);
+        source.follow(lane, after.map(|place| place.cursor));
+    }
+    source
+}
+
+/// Waits until so many commands are there to be taken.
+async fn queued(bus: &dyn Bus, count: usize) {
+    let reached = async {
+        while bus.queued_commands() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(reached).await;
+}
+
 fn ids(requests: &[Request]) -> Vec<Uuid> {
     requests.iter().map(|request| request.command.command_id).collect()
 }
@@ -144,7 +165,7 @@ pub async fn commands_keep_their_order_within_each_lane<F: Future<Output = Subje
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let _replies: Vec<ReplyFuture> =
         (0..1_000).map(|n| bus.send(envelope(n % 7, n as u64, PATIENCE))).collect();
     let mut last = HashMap::new();
@@ -160,7 +181,7 @@ pub async fn next_gives_no_more_than_asked_for<F: Future<Output = Subject>>(
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let _replies: Vec<ReplyFuture> = (0..10).map(|n| bus.send(command(n))).collect();
     let mut left = 10;
     while left > 0 {
@@ -175,7 +196,7 @@ pub async fn the_reply_reaches_who_gave_the_command<F: Future<Output = Subject>>
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let replies: Vec<ReplyFuture> = (0..20).map(|n| bus.send(command(n))).collect();
     for request in take(&mut *source, 20).await.into_iter().rev() {
         let (_, number) = request.command.command_id.as_u64_pair();
@@ -190,7 +211,7 @@ pub async fn a_command_is_on_its_way_before_its_future_is_polled<F: Future<Outpu
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let first = bus.send(command(1));
     let second = bus.send(command(2));
     drop((second, first));
@@ -202,7 +223,7 @@ pub async fn a_dropped_request_reads_as_unavailable<F: Future<Output = Subject>>
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let reply = bus.send(command(1));
     drop(take(&mut *source, 1).await);
     assert!(is_unavailable(&soon(reply).await));
@@ -220,7 +241,7 @@ pub async fn a_command_that_nobody_settles_is_unavailable_at_its_deadline<
     assert!(is_unavailable(&reply), "nobody takes it: {reply:?}");
     assert!(Timestamp::now() >= deadline, "not before its time");
 
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let reply = bus.send(envelope(0, 2, Duration::from_millis(50)));
     let held = take(&mut *source, 1).await;
     let reply = soon(reply).await;
@@ -243,9 +264,9 @@ pub async fn a_full_queue_refuses_at_once_and_takes_again_when_there_is_room<
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits { commands: 3, ..Limits::ROOMY }).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let waiting: Vec<ReplyFuture> = (0..3).map(|n| bus.send(command(n))).collect();
-    assert_eq!(bus.queued_commands(), 3);
+    queued(&*bus, 3).await;
     // Its deadline is far: only the refusal can answer it so soon.
     let refused = tokio::time::timeout(PATIENCE / 4, bus.send(command(3))).await;
     assert!(is_unavailable(&refused.expect("an answer at once")));
@@ -264,8 +285,9 @@ pub async fn a_closed_bus_refuses_and_ends_its_source<F: Future<Output = Subject
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, close } = make(Limits::ROOMY).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let reply = bus.send(command(1));
+    queued(&*bus, 1).await;
     close();
     let refused = tokio::time::timeout(PATIENCE / 4, bus.send(command(2))).await;
     assert!(is_unavailable(&refused.expect("an answer at once")));
@@ -280,17 +302,20 @@ pub async fn a_later_source_takes_over_what_waits<F: Future<Output = Subject>>(
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
-    let mut first = bus.commands();
+    let mut first = open(&*bus, &[]);
     let _replies: Vec<ReplyFuture> = (0..4).map(|n| bus.send(command(n))).collect();
-    assert_eq!(take(&mut *first, 2).await.len(), 2);
-    let mut second = bus.commands();
+    let mut taken = take(&mut *first, 2).await;
+    assert_eq!(taken.len(), 2);
+    let mut second = open(&*bus, &taken);
     assert!(soon(first.next(1)).await.is_none(), "the first has ended");
     let expected = [command(2).command_id, command(3).command_id];
-    assert_eq!(ids(&take(&mut *second, 2).await), expected);
+    let more = take(&mut *second, 2).await;
+    assert_eq!(ids(&more), expected);
+    taken.extend(more);
 
     let waiting = tokio::spawn(async move { second.next(1).await.is_none() });
     tokio::task::yield_now().await;
-    let mut third = bus.commands();
+    let mut third = open(&*bus, &taken);
     assert!(soon(waiting).await.expect("no panic"), "who waits hears of it");
     let _reply = bus.send(command(5));
     assert_eq!(ids(&take(&mut *third, 1).await), [command(5).command_id]);
@@ -300,7 +325,7 @@ pub async fn a_cancelled_next_loses_nothing<F: Future<Output = Subject>>(
     make: impl FnOnce(Limits) -> F,
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
-    let mut source = bus.commands();
+    let mut source = open(&*bus, &[]);
     let mut seen = Vec::new();
     let mut replies = Vec::new();
     for number in 0..200 {

@@ -1,14 +1,13 @@
 //! The bus of a deployment in one process: bounded queues in memory.
 
-mod fan_out;
 mod lanes;
 
 use std::sync::Arc;
 
 use verbatim_protocol::{CommandEnvelope, Frame, Recorded};
 
+use crate::fan_out::FanOut;
 use crate::{Bus, CommandSource, PresenceMessage, ReplyFuture, Subscription};
-use fan_out::FanOut;
 use lanes::Lanes;
 
 /// How much each queue holds before it drops or refuses.

@@ -7,7 +7,10 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod fan_out;
 pub mod in_process;
+pub mod nats;
+mod refusal;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,6 +22,7 @@ use verbatim_protocol::presence::{Announcement, GatewayId};
 use verbatim_protocol::{CommandEnvelope, Frame, LaneCursor, Place, Recorded, Reply};
 
 pub use in_process::InProcess;
+pub use nats::{Nats, NatsOptions};
 
 /// Resolves once the command is settled, or as `unavailable` when the deadline has passed, the
 /// queue was full, or nobody handles commands.
@@ -29,7 +33,8 @@ pub struct Request {
     pub command: CommandEnvelope,
     /// Where it stands in its lane's queue, on a bus whose queues outlive a worker.
     pub place: Option<Place>,
-    /// Dropped without an answer, it reads as `unavailable`.
+    /// Dropped without an answer, it reads as `unavailable`, unless its lane was left before: then it
+    /// is for the lane's next owner to answer.
     pub reply: Box<dyn FnOnce(Reply) + Send>,
 }
 

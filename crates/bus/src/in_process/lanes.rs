@@ -8,12 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use verbatim_protocol::{CommandEnvelope, Failure, Reply, Timestamp};
+use verbatim_protocol::{CommandEnvelope, Reply, Timestamp};
 
+use crate::refusal::{refused, unavailable};
 use crate::{CommandSource, ReplyFuture, Request, Taken};
-
-/// When to try again after a refusal; the queue drains within it unless the journal stands still.
-const RETRY_AFTER_MS: u64 = 1_000;
 
 pub(super) struct Lanes {
     capacity: usize,
@@ -148,12 +146,4 @@ impl fmt::Debug for Lanes {
             .field("queued", &self.queued())
             .finish_non_exhaustive()
     }
-}
-
-fn unavailable(message: &str) -> Failure {
-    Failure::unavailable(message).retry_after(RETRY_AFTER_MS)
-}
-
-fn refused(message: &str) -> ReplyFuture {
-    Box::pin(std::future::ready(Err(unavailable(message))))
 }

@@ -12,7 +12,7 @@ use crate::Subscription;
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct FanOut<T> {
+pub(crate) struct FanOut<T> {
     topic: &'static str,
     capacity: usize,
     subscribers: Mutex<Subscribers<T>>,
@@ -26,12 +26,12 @@ struct Subscribers<T> {
 }
 
 impl<T: Clone> FanOut<T> {
-    pub(super) fn new(topic: &'static str, capacity: usize) -> Self {
+    pub(crate) fn new(topic: &'static str, capacity: usize) -> Self {
         let subscribers = Mutex::new(Subscribers { queues: Vec::new(), warned: None });
         Self { topic, capacity, subscribers, dropped: AtomicU64::new(0) }
     }
 
-    pub(super) fn subscribe(&self) -> Subscription<T> {
+    pub(crate) fn subscribe(&self) -> Subscription<T> {
         let (queue, subscription) = mpsc::channel(self.capacity);
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         // Those who left are noticed at the next message; without messages, here.
@@ -41,7 +41,7 @@ impl<T: Clone> FanOut<T> {
     }
 
     /// In one order for all subscribers.
-    pub(super) fn publish(&self, message: &T) {
+    pub(crate) fn publish(&self, message: &T) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut missed = 0;
         subscribers.queues.retain(|queue| match queue.try_send(message.clone()) {
@@ -64,7 +64,7 @@ impl<T: Clone> FanOut<T> {
         }
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }

@@ -1,0 +1,157 @@
+//! Commands on their way to their lanes, and the replies that come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
+use futures::StreamExt;
+use serde::Deserialize;
+use verbatim_protocol::{CommandEnvelope, ErrorCode, Failure, Reply};
+
+use super::connection::Link;
+use super::outgoing::{Outgoing, Publisher};
+use super::parts::HEADER_ROOM;
+use super::subjects::{Answers, REPLY_TO, Subjects};
+use super::throttle::Throttle;
+use super::waiting::{Waiting, remaining};
+use super::wire;
+use crate::ReplyFuture;
+use crate::refusal::{answered, refused, unavailable};
+
+#[derive(Debug)]
+pub(super) struct Commands {
+    link: Link,
+    subjects: Arc<Subjects>,
+    publisher: Publisher,
+    waiting: Arc<Waiting>,
+    closed: AtomicBool,
+}
+
+impl Commands {
+    pub(super) fn new(
+        link: Link,
+        subjects: Arc<Subjects>,
+        publisher: Publisher,
+        waiting: Arc<Waiting>,
+    ) -> Self {
+        Self { link, subjects, publisher, waiting, closed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn send(&self, command: &CommandEnvelope) -> ReplyFuture {
+        let Some(deadline) = remaining(command.deadline) else {
+            return refused("The command's time is up");
+        };
+        if self.closed.load(Ordering::Relaxed) {
+            return refused("The service is shutting down");
+        }
+        let payload = match serde_json::to_vec(command) {
+            Ok(payload) => payload,
+            Err(error) => {
+                tracing::error!(%error, command_id = %command.command_id, "a command can't be written");
+                return answered(Failure::internal());
+            }
+        };
+        if payload.len() + HEADER_ROOM > self.link.client().max_payload() {
+            return answered(Failure::new(ErrorCode::PayloadTooLarge, "The command is too large"));
+        }
+        let Some(mut slot) = self.waiting.enter() else {
+            return refused("The service is overloaded");
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(REPLY_TO, self.subjects.reply(slot.number).as_str());
+        let outgoing = Outgoing {
+            subject: self.subjects.command(command.command.stream().lane()),
+            answer_to: Some(self.subjects.ack(slot.number)),
+            headers,
+            payload: payload.into(),
+            deadline,
+        };
+        if self.publisher.publish(outgoing).is_err() {
+            return refused("The service is overloaded");
+        }
+        Box::pin(async move {
+            match tokio::time::timeout_at(deadline, &mut slot.reply).await {
+                Ok(Ok(reply)) => reply,
+                Ok(Err(_)) => Err(unavailable("The command was not handled")),
+                Err(_) => Err(unavailable("The command was not settled in time")),
+            }
+        })
+    }
+}
+
+/// What the server says of a command that was published to a stream.
+#[derive(Deserialize)]
+struct PubAck {
+    error: Option<PubError>,
+}
+
+#[derive(Deserialize)]
+struct PubError {
+    err_code: u64,
+}
+
+/// Hands answers to who waits for them.
+pub(super) async fn read_answers(
+    mut subscriber: Subscriber,
+    subjects: Arc<Subjects>,
+    waiting: Arc<Waiting>,
+    malformed: Arc<AtomicU64>,
+) {
+    let (junk, refusals) = (Throttle::default(), Throttle::default());
+    while let Some(message) = subscriber.next().await {
+        match understand(&subjects, &message) {
+            Ok(Answer::Stored) => {}
+            Ok(Answer::NotStored { number, reason }) => {
+                if refusals.allows() {
+                    tracing::warn!(reason, "the command stream doesn't take commands");
+                }
+                waiting.answer(number, Err(unavailable("The service is overloaded")));
+            }
+            Ok(Answer::Settled { number, reply }) => {
+                waiting.answer(number, *reply);
+            }
+            Err(reason) => {
+                let total = malformed.fetch_add(1, Ordering::Relaxed) + 1;
+                if junk.allows() {
+                    tracing::warn!(total, reason, "an answer can't be read");
+                }
+            }
+        }
+    }
+}
+
+enum Answer {
+    Stored,
+    NotStored { number: u64, reason: String },
+    Settled { number: u64, reply: Box<Reply> },
+}
+
+fn understand(subjects: &Subjects, message: &Message) -> Result<Answer, String> {
+    match subjects.parse_answer(&message.subject).ok_or("no number")? {
+        Answers::Stored(number) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+            Ok(Answer::NotStored { number, reason: "there is none".to_owned() })
+        }
+        Answers::Stored(number) => {
+            let ack: PubAck = serde_json::from_slice(&message.payload).map_err(wire::where_only)?;
+            Ok(match ack.error {
+                None => Answer::Stored,
+                Some(error) => {
+                    let reason = format!("JetStream error {}", error.err_code);
+                    Answer::NotStored { number, reason }
+                }
+            })
+        }
+        Answers::Settled(number) => {
+            let reply = serde_json::from_slice(&message.payload).map_err(wire::where_only)?;
+            Ok(Answer::Settled { number, reply: Box::new(reply) })
+        }
+    }
+}
