@@ -119,8 +119,11 @@ impl Database {
         match outcome {
             Err(error) if is_broken(&error) => Err(Error::Unknown(error)),
             outcome => {
-                // Unharmed: back to the others.
-                drop(lent.0.take());
+                // Unharmed: back to the others. The pool tries it before, and would wait for the
+                // answer of a frozen server without a bound.
+                if let Some(mut connection) = lent.0.take() {
+                    tokio::spawn(tokio::time::timeout(PATIENCE, connection.return_to_pool()));
+                }
                 outcome.map_err(Error::Refused)
             }
         }

@@ -24,7 +24,7 @@ pub async fn migrate(
          create schema if not exists {schema};
          set search_path = {schema}"
     );
-    // Not by `raw_sql`, whose future the compiler can't prove to be Send.
+    // Not by `RawSql::execute`, whose future can't be sent to another thread.
     connection
         .execute(prepare.as_str())
         .await

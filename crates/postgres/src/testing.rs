@@ -1,10 +1,14 @@
-//! Databases for tests.
+//! Databases for tests, and a way to them that can be blocked.
+
+mod proxy;
 
 use std::str::FromStr;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 use uuid::Uuid;
+
+pub use proxy::Proxy;
 
 use crate::Database;
 
@@ -29,10 +33,8 @@ impl TestDatabase {
         let mut connection =
             PgConnection::connect_with(&options).await.expect("the test server answers");
         // Copying the template by its files would make the whole server wait for a checkpoint.
-        connection
-            .execute(format!("create database {name} strategy wal_log").as_str())
-            .await
-            .expect("a database is made");
+        let create = format!("create database {name} strategy wal_log");
+        connection.execute(create.as_str()).await.expect("a database is made");
         let (base, _) = server.rsplit_once('/').expect("the URL names a database");
         Self { options: options.database(&name), url: format!("{base}/{name}") }
     }

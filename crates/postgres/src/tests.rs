@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use super::*;
-use crate::testing::TestDatabase;
+use crate::testing::{Proxy, TestDatabase};
 
 fn migrations(count: i64) -> Migrator {
     let migrations = (1..=count)
@@ -77,6 +77,20 @@ async fn a_connection_that_the_server_ended_is_replaced() {
     let first = one(&database).await;
     assert!(matches!(first, Ok(1) | Err(Error::Unknown(_))), "{first:?}");
     assert_eq!(one(&database).await.expect("a new one answers"), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_froze_on_its_way_back_makes_room_for_another() {
+    let place = TestDatabase::create().await;
+    let proxy = Proxy::to(&place).await;
+    let database = Database::connect_with(proxy.options().clone(), 1).await.expect("it connects");
+    assert_eq!(one(&database).await.expect("an answer"), 1);
+    proxy.block_connected();
+    let mut tries = 0;
+    while one(&database).await.is_err() {
+        tries += 1;
+        assert!(tries < 3, "the pool is empty");
+    }
 }
 
 #[tokio::test]
