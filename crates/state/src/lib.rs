@@ -5,17 +5,29 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod postgres;
 pub mod sqlite;
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use verbatim_domain::UserId;
 
+pub use postgres::{Leases, PostgresState};
 pub use sqlite::SqliteState;
 
 /// Why the state can't be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("the state store is unavailable: {0}")]
-pub struct Error(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub enum Error {
+    #[error("the state store is unavailable: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nothing that this process does counts any more; to try again is in vain.
+    #[error("another has taken over {0}")]
+    Fenced(String),
+}
+
+/// How often a role has changed hands: 1, 2, 3 …
+pub type Epoch = u64;
 
 /// A user who had a socket when messages were pushed: from `from` on, it isn't known yet whether
 /// they arrived.
@@ -51,5 +63,19 @@ pub trait State: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error`].
-    async fn next_epoch(&self, role: &str) -> Result<u64, Error>;
+    async fn next_epoch(&self, role: &str) -> Result<Epoch, Error>;
+}
+
+/// Of several changes for one user the last holds: those whose watch goes on, and those whose ended.
+fn latest(watches: &[Watch]) -> (Vec<(&UserId, u64)>, Vec<&UserId>) {
+    let latest: HashMap<_, _> = watches.iter().map(|watch| (&watch.user_id, watch.from)).collect();
+    let mut going_on = Vec::new();
+    let mut ended = Vec::new();
+    for (user, from) in latest {
+        match from {
+            Some(from) => going_on.push((user, from)),
+            None => ended.push(user),
+        }
+    }
+    (going_on, ended)
 }

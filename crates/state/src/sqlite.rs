@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use verbatim_domain::UserId;
 use verbatim_protocol::JournalId;
 use verbatim_sqlite::{Database, Durability, begin, commit, rollback};
 
-use crate::{Error, State, Watch};
+use crate::{Epoch, Error, State, Watch, latest};
 
 /// Connections that read.
 const READERS: u32 = 2;
@@ -92,7 +91,7 @@ impl State for SqliteState {
         saving.await.map_err(failed)?.map_err(failed)
     }
 
-    async fn next_epoch(&self, role: &str) -> Result<u64, Error> {
+    async fn next_epoch(&self, role: &str) -> Result<Epoch, Error> {
         let role = role.to_owned();
         let database = Arc::clone(&self.database);
         let raising = tokio::spawn(async move {
@@ -143,17 +142,7 @@ struct Change {
 
 impl Change {
     fn new(reactor: &str, checkpoint: u64, watches: &[Watch]) -> serde_json::Result<Self> {
-        // Of several for one user the last holds.
-        let latest: HashMap<_, _> =
-            watches.iter().map(|watch| (&watch.user_id, watch.from)).collect();
-        let mut going_on = Vec::new();
-        let mut ended = Vec::new();
-        for (user, from) in latest {
-            match from {
-                Some(from) => going_on.push((user, from)),
-                None => ended.push(user),
-            }
-        }
+        let (going_on, ended) = latest(watches);
         Ok(Self {
             reactor: reactor.to_owned(),
             checkpoint: checkpoint as i64,
@@ -187,5 +176,5 @@ fn json<T: Serialize>(list: &[T]) -> serde_json::Result<Option<String>> {
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error(Box::new(error))
+    Error::Unavailable(Box::new(error))
 }

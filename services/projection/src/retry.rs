@@ -27,7 +27,7 @@ impl Transient for verbatim_views::Error {
 
 impl Transient for verbatim_state::Error {
     fn is_transient(&self) -> bool {
-        true
+        matches!(self, Self::Unavailable(_))
     }
 }
 

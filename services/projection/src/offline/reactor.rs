@@ -290,7 +290,7 @@ impl Reactor {
 
 async fn save(state: Arc<dyn State>, checkpoint: u64, watches: Vec<Watch>) {
     let saved = until_available("state.save", || state.save(NAME, checkpoint, &watches));
-    // State errors are all transient, so this ends when it is saved.
+    // It ends when it is saved, or when another has taken over and decides on what follows.
     if let Err(error) = saved.await {
         warn!(%error, checkpoint, "the checkpoint was not saved");
     }

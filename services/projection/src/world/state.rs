@@ -39,18 +39,18 @@ impl MemoryState {
 #[async_trait]
 impl State for MemoryState {
     async fn checkpoint(&self, _: &str) -> Result<Option<u64>, Error> {
-        self.faults.check().map_err(Error)?;
+        self.faults.check().map_err(Error::Unavailable)?;
         Ok(self.saved())
     }
 
     async fn watches(&self, _: &str) -> Result<Vec<(UserId, u64)>, Error> {
-        self.faults.check().map_err(Error)?;
+        self.faults.check().map_err(Error::Unavailable)?;
         let stored = self.stored.lock().expect("no panic holds it");
         Ok(stored.watches.iter().map(|(user, from)| (user.clone(), *from)).collect())
     }
 
     async fn save(&self, _: &str, checkpoint: u64, watches: &[Watch]) -> Result<(), Error> {
-        self.faults.check().map_err(Error)?;
+        self.faults.check().map_err(Error::Unavailable)?;
         {
             let mut stored = self.stored.lock().expect("no panic holds it");
             assert!(
@@ -70,7 +70,7 @@ impl State for MemoryState {
     }
 
     async fn next_epoch(&self, _: &str) -> Result<u64, Error> {
-        self.faults.check().map_err(Error)?;
+        self.faults.check().map_err(Error::Unavailable)?;
         let mut stored = self.stored.lock().expect("no panic holds it");
         stored.epoch += 1;
         Ok(stored.epoch)
