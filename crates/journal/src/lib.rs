@@ -12,6 +12,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod import;
 mod lanes;
 pub mod postgres;
 mod prepared;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use verbatim_domain::{Event, StreamId};
 use verbatim_protocol::{CommandKey, JournalId, Recorded};
 
+pub use import::Import;
 pub use lanes::{Claim, DeadLetter, LaneProgress, Lanes, Owned, Ownership};
 pub use postgres::PostgresJournal;
 pub use sqlite::SqliteJournal;

@@ -6,6 +6,7 @@
 mod dead_letters;
 mod error;
 mod group;
+mod import;
 mod lanes;
 mod reach;
 mod replay;

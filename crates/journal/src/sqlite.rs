@@ -27,9 +27,10 @@ use error::Failed;
 use rows::recorded;
 use writer::{Work, Writer};
 
+use crate::import::another;
 use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
+use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Snapshot};
 
 /// Requests that wait for the writer; the next waits for room.
 const QUEUE: usize = 256;
@@ -104,6 +105,30 @@ impl SqliteJournal {
         let (reply, answer) = oneshot::channel();
         self.work.send(work(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+}
+
+#[async_trait]
+impl Import for SqliteJournal {
+    async fn adopt(&mut self, id: JournalId) -> Result<(), Error> {
+        if self.id == id {
+            return Ok(());
+        }
+        let adopted =
+            sqlx::query("update journal set id = ? where not exists (select 1 from events)")
+                .bind(id.to_string())
+                .execute(&mut *self.database.writer().lock().await)
+                .await
+                .map_err(Failed::from)?;
+        if adopted.rows_affected() == 0 {
+            return Err(another(self.id));
+        }
+        self.id = id;
+        Ok(())
+    }
+
+    async fn import(&self, events: Vec<Arc<Recorded>>) -> Result<(), Error> {
+        self.hand_in(|reply| Work::Import { events, reply }).await
     }
 }
 

@@ -15,6 +15,7 @@ use verbatim_sqlite::{Database, begin, commit, rollback};
 use super::Failed;
 use super::heads::StreamHeads;
 use super::rows::{NewRow, append_events, find_commands, find_heads, recorded};
+use crate::import::follows_on;
 use crate::prepared::Prepared;
 use crate::{Appended, Error, Snapshot};
 
@@ -37,6 +38,11 @@ pub(super) enum Work {
     Check {
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    /// Another journal's events, as they are there.
+    Import {
+        events: Vec<Arc<Recorded>>,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
     /// Takes in no more, and ends once all that waits is done.
     Close,
 }
@@ -46,6 +52,7 @@ impl Work {
         match self {
             Self::Append { appends, .. } => appends.iter().map(|append| append.events.len()).sum(),
             Self::Snapshots { snapshots, .. } => snapshots.len(),
+            Self::Import { events, .. } => events.len(),
             Self::Check { .. } | Self::Close => 0,
         }
     }
@@ -102,6 +109,7 @@ impl Writer {
         let mut snapshots = Vec::new();
         let mut check = false;
         let mut other_replies = Vec::new();
+        let mut imports = Vec::new();
         for work in group {
             match work {
                 Work::Append { appends, reply } => {
@@ -116,8 +124,12 @@ impl Writer {
                     check = true;
                     other_replies.push(reply);
                 }
+                Work::Import { events, reply } => imports.push((events, reply)),
                 Work::Close => {}
             }
+        }
+        for (events, reply) in imports {
+            drop(reply.send(self.import(events).await.map_err(Error::from)));
         }
         if batches.is_empty() && other_replies.is_empty() {
             return;
@@ -143,6 +155,28 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Stores events that follow on the head, numbers and all, in a transaction of their own.
+    async fn import(&mut self, events: Vec<Arc<Recorded>>) -> Result<(), Failed> {
+        // Whatever comes of it, the file is asked anew.
+        self.known = None;
+        let known = self.recover().await?;
+        follows_on(known.head, &events).map_err(Failed::Corrupt)?;
+        let mut rows = Vec::with_capacity(events.len());
+        for recorded in events {
+            let payload = recorded.event.payload();
+            let payload = payload.map_err(|error| Failed::Corrupt(error.to_string()))?;
+            rows.push(NewRow { recorded, payload });
+        }
+        let database = Arc::clone(&self.database);
+        let mut connection = database.writer().lock().await;
+        begin(&mut connection).await?;
+        append_events(&mut connection, &mut rows).await?;
+        commit(&mut connection).await?;
+        drop(connection);
+        self.known = Some(self.recover().await?);
+        Ok(())
     }
 
     /// One transaction. What is known of the file is lost on the way out with an error.
