@@ -8,10 +8,13 @@
 //! - views name the journal that they were made from, and start anew with another;
 //! - pages and results are bounded.
 
+mod batch;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cursor;
+pub mod postgres;
 mod project;
+mod recipients;
 mod sqlite;
 mod window;
 
@@ -24,8 +27,16 @@ use verbatim_domain::{ConversationId, MessageId, NotificationId, UserId};
 use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
 use verbatim_protocol::{Push, Recorded};
 
+pub use postgres::PostgresViews;
 pub use project::{Change, project};
 pub use sqlite::{Rebuild, SqliteViews};
+
+/// The most entries that a query gives, whatever it is asked for.
+const MAX_RESULTS: u32 = 1_000;
+
+fn clamp(limit: u32) -> u32 {
+    limit.clamp(1, MAX_RESULTS)
+}
 
 /// Why a view didn't answer.
 #[derive(Debug, thiserror::Error)]

@@ -27,15 +27,9 @@ use verbatim_protocol::{JournalId, Push, Recorded};
 
 pub use rebuild::Rebuild;
 
-use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views};
+use crate::recipients::of_others;
+use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views, clamp};
 use store::{FOLD_AFTER, Store};
-
-/// The most entries that a query gives, whatever it is asked for.
-const MAX_RESULTS: u32 = 1_000;
-
-fn clamp(limit: u32) -> u32 {
-    limit.clamp(1, MAX_RESULTS)
-}
 
 /// [`Views`] in a file.
 pub struct SqliteViews {
@@ -133,10 +127,11 @@ impl Views for SqliteViews {
     ) -> Result<Vec<StreamMessage>, Error> {
         let reading = self.store.read().await?;
         let limit = clamp(limit);
+        let page = |after, limit| stream::of_user(reading.pool(), user, after, through, limit);
         if others_only {
-            stream::of_others(reading.pool(), user, after, through, limit).await
+            of_others(user, after, limit, page).await
         } else {
-            stream::of_user(reading.pool(), user, after, through, limit).await
+            page(after, limit).await
         }
     }
 

@@ -1,20 +1,12 @@
 //! Stores what a batch of events changes: a few statements for the whole batch.
-//!
-//! Changes are grouped by kind. That keeps their meaning, because what one kind reads of another
-//! only grows (conversations, members, messages, notifications), and because a read mark or the
-//! reading of notifications names by sequence or position what it covers.
-
-use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
-use verbatim_domain::conversation::MessageSent;
-use verbatim_domain::inbox::{DeliveryOutcome, NotificationCreated, ReadScope};
-use verbatim_protocol::{Recorded, Timestamp};
+use verbatim_domain::inbox::ReadScope;
 
 use super::bulk::{Bulk, Query};
 use super::rows::failed;
 use crate::Error;
-use crate::project::{Change, project};
+use crate::batch::{Batch, Member};
 
 macro_rules! bulk {
     ($name:ident, $file:literal, $columns:literal) => {
@@ -37,173 +29,7 @@ const MARK_NOTIFICATIONS_READ: &str = include_str!("statements/mark_notification
 const MARK_ALL_NOTIFICATIONS_READ: &str =
     include_str!("statements/mark_all_notifications_read.sql");
 
-/// The changes of some events, by kind, each in the order of the events.
-#[derive(Default)]
-pub(super) struct Batch<'a> {
-    conversations: Vec<Conversation<'a>>,
-    members: Vec<Member<'a>>,
-    messages: Vec<Message<'a>>,
-    news: HashMap<&'a str, News>,
-    own_messages: HashMap<(&'a str, &'a str), i64>,
-    read_marks: HashMap<(&'a str, &'a str), u64>,
-    notifications: Vec<Notification<'a>>,
-    notifications_read: Vec<NotificationsRead<'a>>,
-    deliveries: Vec<Delivery<'a>>,
-    refreshes: Vec<Refresh<'a>>,
-}
-
-struct Conversation<'a> {
-    position: u64,
-    id: &'a str,
-    kind: &'static str,
-    title: Option<&'a str>,
-    created_by: &'a str,
-    at: Timestamp,
-}
-
-struct Member<'a> {
-    position: u64,
-    conversation_id: &'a str,
-    user_id: &'a str,
-}
-
-struct Message<'a> {
-    position: u64,
-    conversation_id: &'a str,
-    sent: &'a MessageSent,
-    attachments: Option<String>,
-    at: Timestamp,
-}
-
-/// What the batch's messages change of their conversation.
-struct News {
-    first_sequence: u64,
-    last_sequence: u64,
-    last_position: u64,
-    at: Timestamp,
-}
-
-struct Notification<'a> {
-    position: u64,
-    user_id: &'a str,
-    created: &'a NotificationCreated,
-    at: Timestamp,
-}
-
-struct NotificationsRead<'a> {
-    position: u64,
-    user_id: &'a str,
-    scope: &'a ReadScope,
-    at: Timestamp,
-}
-
-struct Delivery<'a> {
-    user_id: &'a str,
-    through: u64,
-    outcome: &'static str,
-    at: Timestamp,
-}
-
-struct Refresh<'a> {
-    position: u64,
-    list: &'static str,
-    user_id: &'a str,
-}
-
-impl<'a> Batch<'a> {
-    /// # Errors
-    /// [`Error::Corrupt`] where a conversation's messages are not numbered densely.
-    pub fn of(events: impl IntoIterator<Item = &'a Recorded>) -> Result<Self, Error> {
-        let mut batch = Self::default();
-        for event in events {
-            batch.add(project(event))?;
-        }
-        Ok(batch)
-    }
-
-    fn add(&mut self, change: Change<'a>) -> Result<(), Error> {
-        match change {
-            Change::ConversationAdded {
-                position,
-                conversation_id,
-                kind,
-                title,
-                created_by,
-                at,
-            } => {
-                self.conversations.push(Conversation {
-                    position,
-                    id: conversation_id,
-                    kind: kind.as_str(),
-                    title,
-                    created_by: created_by.as_str(),
-                    at,
-                });
-            }
-            Change::MemberAdded { position, conversation_id, user_id } => {
-                let user_id = user_id.as_str();
-                self.members.push(Member { position, conversation_id, user_id });
-            }
-            Change::MessageAdded { position, conversation_id, sent, at } => {
-                self.add_message(position, conversation_id, sent, at)?;
-            }
-            Change::ReadMarkMoved { position, conversation_id, reader_id, through } => {
-                let user_id = reader_id.as_str();
-                self.read_marks.insert((conversation_id, user_id), through);
-                self.refreshes.push(Refresh { position, list: "conversations", user_id });
-            }
-            Change::NotificationAdded { position, user_id, created, at } => {
-                self.notifications.push(Notification { position, user_id, created, at });
-            }
-            Change::NotificationsRead { position, user_id, scope, at } => {
-                self.notifications_read.push(NotificationsRead { position, user_id, scope, at });
-                self.refreshes.push(Refresh { position, list: "notifications", user_id });
-            }
-            Change::DeliveryAdvanced { user_id, through, outcome, at } => {
-                let outcome = match outcome {
-                    DeliveryOutcome::Acknowledged => "acknowledged",
-                    DeliveryOutcome::Presumed => "presumed",
-                };
-                self.deliveries.push(Delivery { user_id, through, outcome, at });
-            }
-        }
-        Ok(())
-    }
-
-    fn add_message(
-        &mut self,
-        position: u64,
-        conversation_id: &'a str,
-        sent: &'a MessageSent,
-        at: Timestamp,
-    ) -> Result<(), Error> {
-        let news = self.news.entry(conversation_id).or_insert(News {
-            first_sequence: sent.sequence,
-            last_sequence: sent.sequence.saturating_sub(1),
-            last_position: position,
-            at,
-        });
-        if sent.sequence != news.last_sequence + 1 {
-            return Err(Error::Corrupt(format!(
-                "the message at position {position} is number {} of its conversation, after {}",
-                sent.sequence, news.last_sequence
-            )));
-        }
-        news.last_sequence = sent.sequence;
-        news.last_position = position;
-        news.at = at;
-        *self.own_messages.entry((conversation_id, sent.sender_id.as_str())).or_default() += 1;
-        let attachments = match sent.personal.attachments.as_slice() {
-            [] => None,
-            some => Some(
-                serde_json::to_string(some)
-                    .map_err(|error| Error::Corrupt(format!("attachments: {error}")))?,
-            ),
-        };
-        self.messages.push(Message { position, conversation_id, sent, attachments, at });
-        Ok(())
-    }
-
+impl Batch<'_> {
     /// Stores the changes of the events above `from` up to `through`, on a connection with an open
     /// transaction.
     ///

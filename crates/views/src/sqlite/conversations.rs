@@ -45,7 +45,7 @@ pub(super) async fn list(
             _ => return Err(Error::BadCursor),
         },
     };
-    let limit = super::clamp(page.limit);
+    let limit = crate::clamp(page.limit);
     // One more than the page tells whether another follows.
     let mut found = sqlx::query(include_str!("statements/select_conversations.sql"))
         .bind(reader.as_str())

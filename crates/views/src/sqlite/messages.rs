@@ -25,7 +25,7 @@ pub(super) async fn list(
         None => (0, 0),
     };
     let mut range = range.clone();
-    range.page.limit = super::clamp(range.page.limit);
+    range.page.limit = crate::clamp(range.page.limit);
     let Window { first, last, next_cursor } = Window::of(&range, journal, key, newest)?;
     if last < first {
         return Ok(Page { data: Vec::new(), next_cursor });

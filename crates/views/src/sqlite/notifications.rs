@@ -30,7 +30,7 @@ pub(super) async fn list(
         List::UnreadNotifications => include_str!("statements/select_unread_notifications.sql"),
         _ => include_str!("statements/select_notifications.sql"),
     };
-    let limit = super::clamp(page.limit);
+    let limit = crate::clamp(page.limit);
     // One more than the page tells whether another follows.
     let mut found = sqlx::query(statement)
         .bind(user.as_str())

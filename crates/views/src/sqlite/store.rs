@@ -10,9 +10,9 @@ use tokio::sync::{RwLock, RwLockReadGuard, watch};
 use verbatim_protocol::{JournalId, Recorded};
 use verbatim_sqlite::{Database, Durability, OpenError, begin, commit, rollback};
 
-use super::apply::Batch;
 use super::rows::{GENERIC_ERROR, column, damaged, failed, number, primary_code, uuid};
 use crate::Error;
+use crate::batch::{Batch, following};
 
 /// Stands for the schema and for what the projector makes of events. Raised with either; views of
 /// another version are made anew.
@@ -181,21 +181,6 @@ async fn fold(writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
 async fn read_checkpoint(writer: &mut SqliteConnection) -> Result<u64, Error> {
     let row = sqlx::query("select checkpoint from source").fetch_one(writer).await;
     number(&row.map_err(failed)?, 0)
-}
-
-/// Those of `events` that are above the checkpoint.
-fn following(checkpoint: u64, events: &[Arc<Recorded>]) -> Result<&[Arc<Recorded>], Error> {
-    let seen = events.iter().take_while(|event| event.position <= checkpoint).count();
-    let events = &events[seen..];
-    for (expected, event) in (checkpoint + 1..).zip(events) {
-        if event.position != expected {
-            return Err(Error::Corrupt(format!(
-                "position {} where {expected} was to follow",
-                event.position
-            )));
-        }
-    }
-    Ok(events)
 }
 
 pub(super) async fn open(path: &Path, journal: JournalId) -> Result<(Database, u64), Error> {

@@ -1,15 +1,13 @@
 //! What is pushed, to one user or to all.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use sqlx::SqlitePool;
 use verbatim_domain::UserId;
 use verbatim_protocol::{List, MessagePush, Push, Refresh};
 
 use super::conversations::members_of;
 use super::rows::{self, column, failed, number, parsed};
-use crate::{Error, Member, StreamMessage};
+use crate::recipients::Recipients;
+use crate::{Error, StreamMessage};
 
 pub(super) async fn of_user(
     pool: &SqlitePool,
@@ -27,31 +25,6 @@ pub(super) async fn of_user(
         .await
         .map_err(failed)?;
     found.iter().map(|row| rows::message(row, 0)).collect()
-}
-
-/// Pages through the stream until there are enough messages of others.
-pub(super) async fn of_others(
-    pool: &SqlitePool,
-    user: &UserId,
-    mut after: u64,
-    through: u64,
-    limit: u32,
-) -> Result<Vec<StreamMessage>, Error> {
-    let limit = limit as usize;
-    let page = limit.max(100);
-    let mut messages = Vec::new();
-    loop {
-        let found = of_user(pool, user, after, through, page as u32).await?;
-        let last = found.last().map(|found| found.position);
-        let full = found.len() == page;
-        messages.extend(found.into_iter().filter(|found| found.message.sender_id != *user));
-        match last {
-            Some(last) if full && messages.len() < limit => after = last,
-            _ => break,
-        }
-    }
-    messages.truncate(limit);
-    Ok(messages)
 }
 
 pub(super) async fn pushes(
@@ -84,7 +57,7 @@ pub(super) async fn pushes(
     distinct.sort_unstable();
     distinct.dedup();
     let members = members_of(pool, &distinct).await?;
-    let mut recipients = Recipients { members, latest: HashMap::new() };
+    let mut recipients = Recipients::new(members);
     for (row, key) in messages.iter().zip(keys) {
         let StreamMessage { position, message } = rows::message(row, 0)?;
         let json = serde_json::to_string(&message).map_err(super::store::unavailable)?;
@@ -100,24 +73,6 @@ pub(super) async fn pushes(
     pushes.sort_unstable_by_key(Push::position);
     pushes.truncate(limit as usize);
     Ok(pushes)
-}
-
-/// Who receives a message: the members at its time. Messages with the same ones share them.
-struct Recipients {
-    members: HashMap<u64, Vec<Member>>,
-    latest: HashMap<u64, Arc<[UserId]>>,
-}
-
-impl Recipients {
-    fn at(&mut self, conversation: u64, position: u64) -> Arc<[UserId]> {
-        let members = self.members.get(&conversation).map_or(&[][..], Vec::as_slice);
-        let count = members.partition_point(|member| member.joined_position < position);
-        let latest = self.latest.entry(conversation).or_default();
-        if latest.len() != count {
-            *latest = members[..count].iter().map(|member| member.user_id.clone()).collect();
-        }
-        Arc::clone(latest)
-    }
 }
 
 fn list(name: &str) -> Result<List, Error> {

@@ -1,0 +1,123 @@
+//! The conformance suite over a database, and what only a shared one can suffer.
+
+use verbatim_postgres::testing::TestDatabase;
+
+use super::*;
+use crate::conformance::compare::assert_shows;
+use crate::conformance::history::varied;
+use crate::conformance::{Adapter, JOURNAL};
+
+const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
+
+struct Place(TestDatabase);
+
+impl Adapter for Place {
+    type Views = PostgresViews;
+
+    async fn start() -> Self {
+        Self(TestDatabase::create().await)
+    }
+
+    async fn open(&self, journal: JournalId) -> PostgresViews {
+        PostgresViews::open(self.0.connect().await, journal).await.expect("the views open")
+    }
+
+    async fn close(&self, views: PostgresViews) {
+        views.database.close().await;
+    }
+
+    async fn rebuild(&self, views: &PostgresViews, events: &[Arc<Recorded>]) -> Result<(), Error> {
+        let mut rebuild = views.begin_rebuild().await?;
+        for batch in events.chunks(7) {
+            rebuild.apply(batch).await?;
+        }
+        assert_eq!(rebuild.checkpoint(), events.len() as u64);
+        views.swap(&mut rebuild).await
+    }
+}
+
+crate::views_conformance!(Place);
+
+#[tokio::test]
+async fn of_two_who_apply_the_same_each_event_counts_once() {
+    let place = Place::start().await;
+    let history = varied();
+    let views = [place.open(JOURNAL).await, place.open(JOURNAL).await];
+    for batch in history.events().chunks(3) {
+        let (one, other) = tokio::join!(views[0].apply(batch), views[1].apply(batch));
+        one.expect("applied");
+        other.expect("applied, or found applied");
+    }
+    assert_shows(&views[0], history.events(), &USERS).await;
+    assert_eq!(views[1].checkpoint(), history.head());
+}
+
+#[tokio::test]
+async fn a_reader_sees_what_another_process_applied_and_goes_on_over_a_rebuild() {
+    let place = Place::start().await;
+    let mut history = varied();
+    let reader = PostgresViews::open_reader(place.0.connect().await, JOURNAL).await;
+    let reader = reader.expect("it opens before there are views");
+    let none = reader.reached(1, Duration::from_millis(50)).await;
+    assert!(matches!(none, Err(Error::Behind)), "{none:?}");
+
+    let writer = place.open(JOURNAL).await;
+    let long = Duration::from_secs(20);
+    let waiting = reader.reached(history.head(), long);
+    let (waited, applied) = tokio::join!(waiting, writer.apply(history.events()));
+    applied.expect("applied");
+    waited.expect("the reader sees it");
+    for _ in 0..3 {
+        assert_shows(&reader, history.events(), &USERS).await;
+        place.rebuild(&writer, history.events()).await.expect("rebuilt");
+        let from = history.head();
+        history.say("talk", "ann", "after the rebuild");
+        writer.apply(history.after(from)).await.expect("it follows");
+        reader.reached(history.head(), long).await.expect("the reader sees it");
+    }
+    assert_shows(&reader, history.events(), &USERS).await;
+}
+
+#[tokio::test]
+async fn who_was_opened_before_an_exchange_in_another_process_goes_on_writing() {
+    let place = Place::start().await;
+    let mut history = varied();
+    let (writer, other) = (place.open(JOURNAL).await, place.open(JOURNAL).await);
+    writer.apply(history.events()).await.expect("applied");
+    place.rebuild(&other, history.events()).await.expect("rebuilt by another process");
+    let from = history.head();
+    history.say("talk", "bob", "onto the new ones");
+    writer.apply(history.after(from)).await.expect("it follows");
+    assert_shows(&writer, history.events(), &USERS).await;
+}
+
+#[tokio::test]
+async fn a_second_rebuild_is_refused_while_one_is_under_way() {
+    let place = Place::start().await;
+    let history = varied();
+    let (views, other) = (place.open(JOURNAL).await, place.open(JOURNAL).await);
+    views.apply(history.events()).await.expect("applied");
+    let first = views.begin_rebuild().await.expect("it begins");
+    let second = other.begin_rebuild().await.map(drop);
+    assert!(matches!(&second, Err(Error::Unavailable(_))), "{second:?}");
+    drop(first);
+    // The lock ends with the connection, which the server notices on its own time.
+    let begun = tokio::time::timeout(Duration::from_secs(20), async {
+        while other.begin_rebuild().await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    begun.await.expect("the next one begins");
+}
+
+#[tokio::test]
+async fn a_newer_versions_views_are_left_alone() {
+    let place = Place::start().await;
+    let views = place.open(JOURNAL).await;
+    let sql = "update views.source set version = version + 1";
+    views.database.run(|c| Box::pin(sqlx::query(sql).execute(c))).await.expect("changed");
+    let database = place.0.connect().await;
+    let refused = PostgresViews::migrate(&database).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("newer")));
+    assert!(PostgresViews::open(database, JOURNAL).await.is_err());
+}
