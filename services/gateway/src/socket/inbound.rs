@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use socketioxide::handler::Value;
+use tokio::sync::oneshot;
 use verbatim_protocol::{ErrorCode, Failure, List};
 
 use super::log;
@@ -121,11 +122,11 @@ pub(super) fn receive(session: &Arc<Session>, packet: Value, ack: Option<i64>) {
     log::received(session, kind, arguments.first);
     if binary {
         let failure = Failure::bad_request("Binary data is not supported");
-        return refuse(session, asker, failure);
+        return refuse(session, asker, &failure);
     }
     if !arguments.whole {
         let failure = Failure::bad_request("The payload is not valid JSON");
-        return refuse(session, asker, failure);
+        return refuse(session, asker, &failure);
     }
     let limits = &session.sockets.settings.limits;
     let bytes = text.len();
@@ -136,18 +137,31 @@ pub(super) fn receive(session: &Arc<Session>, packet: Value, ack: Option<i64>) {
     if session.sockets.is_closing() {
         drop(state);
         let failure = Failure::unavailable("The server is shutting down");
-        return refuse(session, asker, failure.retry_after(FULL_RETRY_MS));
+        return refuse(session, asker, &failure.retry_after(FULL_RETRY_MS));
     }
     if state.at_work < limits.in_flight_per_socket {
         let mut answer = start(session, kind, arguments.first);
-        // What was refused is answered at once, without a task.
-        if let Some(outcome) = (&mut answer).now_or_never() {
-            drop(state);
-            return settle(session, asker, outcome);
+        // What was refused is answered at once, without a task; so is what is known at once, unless
+        // its answer has to wait.
+        match (&mut answer).now_or_never() {
+            Some(Err(failure)) => {
+                drop(state);
+                refuse(session, asker, &failure);
+            }
+            Some(outcome) => {
+                drop(state);
+                if let Some(left) = settle(session, asker, outcome) {
+                    // Nobody else takes places.
+                    session.inbound.state().at_work += 1;
+                    session.sockets.at_work.spawn(go_on(Arc::clone(session), left));
+                }
+            }
+            None => {
+                state.at_work += 1;
+                drop(state);
+                session.sockets.at_work.spawn(work(Arc::clone(session), asker, answer));
+            }
         }
-        state.at_work += 1;
-        drop(state);
-        session.sockets.at_work.spawn(work(Arc::clone(session), asker, answer));
     } else if state.waiting.len() < limits.waiting_per_socket
         && state.waiting_bytes + bytes <= WAITING_BYTES
     {
@@ -158,7 +172,7 @@ pub(super) fn receive(session: &Arc<Session>, packet: Value, ack: Option<i64>) {
         drop(state);
         metrics.refusal("queue_full");
         let failure = Failure::new(ErrorCode::RateLimited, "Too many requests wait on this socket");
-        refuse(session, asker, failure.retry_after(FULL_RETRY_MS));
+        refuse(session, asker, &failure.retry_after(FULL_RETRY_MS));
     }
 }
 
@@ -167,49 +181,85 @@ fn start(session: &Session, kind: Kind, payload: Option<&str>) -> AnswerFuture {
     session.sockets.requests.start(&session.caller, kind.as_str(), payload)
 }
 
-/// Waits for a request's answer, then goes on with those that wait.
+/// Waits for a request's answer, then goes on with those that wait. A client that doesn't take its
+/// answers gets no more of them worked on.
 async fn work(session: Arc<Session>, mut asker: Asker, mut answer: AnswerFuture) {
     loop {
         // Whatever goes wrong in one request, the next has its turn.
         let outcome = AssertUnwindSafe(answer).catch_unwind().await;
-        settle(&session, asker, outcome.unwrap_or_else(|_| Err(Failure::internal())));
-        let mut state = session.inbound.state();
-        let Some(next) = state.waiting.pop_front() else {
-            state.at_work -= 1;
-            return;
-        };
-        session.sockets.metrics.queued_requests.dec();
-        let text = next.packet.as_str().map_or("", |text| text.as_str());
-        state.waiting_bytes -= text.len();
-        // Started under the lock: nobody else may start a later one first.
-        asker = next.asker;
-        answer = start(&session, asker.kind, Arguments::parse(text).first);
+        let outcome = outcome.unwrap_or_else(|_| Err(Failure::internal()));
+        if let Some(left) = settle(&session, asker, outcome) {
+            // It ends when the socket is gone, too.
+            let _ = left.await;
+        }
+        match next(&session) {
+            Some(next) => (asker, answer) = next,
+            None => return,
+        }
     }
 }
 
-fn refuse(session: &Arc<Session>, asker: Asker, failure: Failure) {
-    settle(session, asker, Err(failure));
+/// Waits until an answer has left, then goes on with the requests that wait.
+async fn go_on(session: Arc<Session>, left: oneshot::Receiver<()>) {
+    let _ = left.await;
+    if let Some((asker, answer)) = next(&session) {
+        work(session, asker, answer).await;
+    }
 }
 
-/// Tells the client what became of a request.
-fn settle(session: &Arc<Session>, asker: Asker, outcome: Result<Answer, Failure>) {
+/// Starts the next request that waits, or gives the place back.
+fn next(session: &Session) -> Option<(Asker, AnswerFuture)> {
+    let mut state = session.inbound.state();
+    let Some(Asked { packet, asker }) = state.waiting.pop_front() else {
+        state.at_work -= 1;
+        return None;
+    };
+    session.sockets.metrics.queued_requests.dec();
+    let text = packet.as_str().map_or("", |text| text.as_str());
+    state.waiting_bytes -= text.len();
+    // Started under the lock: nobody else may start a later one first.
+    Some((asker, start(session, asker.kind, Arguments::parse(text).first)))
+}
+
+/// Tells the client what became of a request that has a place. If the answer has to wait, the place
+/// is to be kept until it has left.
+#[must_use]
+fn settle(
+    session: &Arc<Session>,
+    asker: Asker,
+    outcome: Result<Answer, Failure>,
+) -> Option<oneshot::Receiver<()>> {
     match outcome {
         Ok(answer) => answered(session, asker, &answer),
-        Err(failure) => failed(session, asker, &failure),
+        Err(failure) => {
+            let left = session.answer(refusal(asker, &failure));
+            refused(session, asker, &failure);
+            left
+        }
     }
 }
 
-fn answered(session: &Arc<Session>, Asker { kind, ack }: Asker, answer: &Answer) {
+/// Tells the client that a request has no place. A flood of these counts as what is sent unasked.
+fn refuse(session: &Arc<Session>, asker: Asker, failure: &Failure) {
+    session.send(refusal(asker, failure));
+    refused(session, asker, failure);
+}
+
+fn answered(
+    session: &Arc<Session>,
+    Asker { kind, ack }: Asker,
+    answer: &Answer,
+) -> Option<oneshot::Receiver<()>> {
     if kind == Kind::StreamAck {
         session.acknowledges();
     }
     let body = Arc::clone(&answer.body);
     let told = tells(kind, answer);
-    match ack {
-        Some(id) => session.send(Packet::Ack { id, body }),
-        None if told => session.send(Packet::event(kind.answering_event(), body)),
-        None => {}
-    }
+    let left = match ack {
+        Some(id) => session.answer(Packet::Ack { id, body }),
+        None if told => session.answer(Packet::event(kind.answering_event(), body)),
+        None => None,
+    };
     // What changed nothing brings no push; the list is due all the same.
     match kind {
         Kind::NotificationRead if answer.duplicate => {
@@ -230,6 +280,7 @@ fn answered(session: &Arc<Session>, Asker { kind, ack }: Asker, answer: &Answer)
     } else if ack.is_some() || told {
         log::answered(session, kind, &answer.summary);
     }
+    left
 }
 
 /// Whether an answer is told without an ack. A message comes by the stream, unless it did before;
@@ -245,12 +296,16 @@ fn tells(kind: Kind, answer: &Answer) -> bool {
     }
 }
 
-fn failed(session: &Arc<Session>, Asker { kind, ack }: Asker, failure: &Failure) {
+fn refusal(Asker { kind, ack }: Asker, failure: &Failure) -> Packet {
     let body = failure_envelope(failure);
-    session.send(match ack {
+    match ack {
         Some(id) => Packet::Ack { id, body },
         None => Packet::event(kind.answering_event(), body),
-    });
+    }
+}
+
+/// Logs and counts a refusal.
+fn refused(session: &Arc<Session>, Asker { kind, .. }: Asker, failure: &Failure) {
     if kind == Kind::MessageSend {
         log::send_failed(session, failure);
     } else {

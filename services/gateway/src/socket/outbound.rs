@@ -2,7 +2,8 @@
 //!
 //! Socket.IO's own channel is bounded in packets, fails when full, and must have room for a
 //! heartbeat at any time. So it is given only what the transport is about to take: a small window
-//! is in flight, the rest waits here, bounded in packets and bytes.
+//! is in flight, the rest waits here: what was sent unasked bounded in packets and bytes, answers by
+//! the requests under way, as each keeps its place until its answer has left here.
 
 mod packet;
 mod window;
@@ -17,12 +18,13 @@ use serde_json::value::RawValue;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::{SendError, SocketError, TransportType};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::WireSocket;
 use crate::http::Link;
 use crate::settings::Limits;
-use window::Window;
+use window::{Pushes, Window};
 
 pub(crate) use packet::Packet;
 pub(super) use window::CHANNEL_PACKETS;
@@ -79,13 +81,26 @@ pub(crate) struct Outbound {
 struct State {
     wire: Wire,
     window: Window,
-    queue: VecDeque<Packet>,
-    queued_bytes: usize,
+    queue: VecDeque<Queued>,
+    queued_pushes: Pushes,
     /// A task empties the queue.
     draining: bool,
     /// Written messages whose arrival isn't known: since when, at the latest, and up to which
     /// position.
     marks: VecDeque<(Instant, u64)>,
+}
+
+struct Queued {
+    packet: Packet,
+    /// Whose answer it is waits for this to be dropped.
+    answers: Option<oneshot::Sender<()>>,
+}
+
+impl Queued {
+    /// Its bytes, if it is sent unasked.
+    fn push(&self) -> Option<usize> {
+        self.answers.is_none().then(|| self.packet.bytes())
+    }
 }
 
 enum Wire {
@@ -109,7 +124,7 @@ impl Outbound {
             wire: Wire::Waiting,
             window: Window::default(),
             queue: VecDeque::new(),
-            queued_bytes: 0,
+            queued_pushes: Pushes::default(),
             draining: false,
             marks: VecDeque::new(),
         };
@@ -137,32 +152,53 @@ impl Outbound {
     /// Sends a packet after those before it.
     pub(super) fn push(&self, packet: Packet) -> Pushed {
         let mut state = self.state();
-        if matches!(state.wire, Wire::Closed) || self.link.is_closed() {
-            return Pushed::Gone;
+        if let Some(pushed) = self.at_once(&mut state, &packet, true) {
+            return pushed;
         }
-        let packet = if state.queue.is_empty() {
-            match self.emit(&mut state, &packet) {
-                Emitted::Done => return Pushed::Taken,
-                Emitted::Closed => return Pushed::Gone,
-                Emitted::Disconnect(socket) => return Pushed::Disconnect(socket),
-                Emitted::Full => packet,
-            }
-        } else {
-            packet
-        };
         let bytes = packet.bytes();
-        let (packets, unread) = state.window.unread();
+        let (in_flight, waiting) = (state.window.pushes(), state.queued_pushes);
+        let unread = in_flight.bytes + waiting.bytes;
         // One packet alone may be larger than the bound: a list can.
-        if state.queue.len() + packets >= self.max_packets
-            || (unread + state.queued_bytes > 0
-                && unread + state.queued_bytes + bytes > self.max_bytes)
+        if in_flight.packets + waiting.packets >= self.max_packets
+            || (unread > 0 && unread + bytes > self.max_bytes)
         {
             // After a packet that was refused, none may follow.
             state.shut(&self.queued);
             return Pushed::TooMuch;
         }
-        state.queued_bytes += bytes;
-        state.queue.push_back(packet);
+        state.queued_pushes.add(bytes);
+        self.queue(&mut state, Queued { packet, answers: None })
+    }
+
+    /// Sends a request's answer after the packets before it, however many those are: whoever asked
+    /// is not to ask for more until the receiver, if there is one, hears that it has left.
+    pub(super) fn answer(&self, packet: Packet) -> (Pushed, Option<oneshot::Receiver<()>>) {
+        let mut state = self.state();
+        if let Some(pushed) = self.at_once(&mut state, &packet, false) {
+            return (pushed, None);
+        }
+        let (answers, left) = oneshot::channel();
+        (self.queue(&mut state, Queued { packet, answers: Some(answers) }), Some(left))
+    }
+
+    /// Sends a packet if none waits and there is room. `None` if it has to wait.
+    fn at_once(&self, state: &mut State, packet: &Packet, is_push: bool) -> Option<Pushed> {
+        if matches!(state.wire, Wire::Closed) || self.link.is_closed() {
+            return Some(Pushed::Gone);
+        }
+        if !state.queue.is_empty() {
+            return None;
+        }
+        match self.emit(state, packet, is_push) {
+            Emitted::Done => Some(Pushed::Taken),
+            Emitted::Closed => Some(Pushed::Gone),
+            Emitted::Disconnect(socket) => Some(Pushed::Disconnect(socket)),
+            Emitted::Full => None,
+        }
+    }
+
+    fn queue(&self, state: &mut State, queued: Queued) -> Pushed {
+        state.queue.push_back(queued);
         self.queued.inc();
         if matches!(state.wire, Wire::Open(_)) { state.wait() } else { Pushed::Taken }
     }
@@ -179,28 +215,27 @@ impl Outbound {
                         state.draining = false;
                         return None;
                     }
-                    let Some(packet) = state.queue.pop_front() else {
+                    let Some(next) = state.queue.pop_front() else {
                         state.draining = false;
                         return None;
                     };
-                    match self.emit(&mut state, &packet) {
-                        Emitted::Done => {
-                            state.queued_bytes -= packet.bytes();
-                            self.queued.dec();
-                        }
-                        Emitted::Full => {
-                            state.queue.push_front(packet);
-                            break state.window.is_empty();
-                        }
+                    let push = next.push();
+                    let emitted = self.emit(&mut state, &next.packet, push.is_some());
+                    if matches!(emitted, Emitted::Full) {
+                        state.queue.push_front(next);
+                        break state.window.is_empty();
+                    }
+                    if let Some(bytes) = push {
+                        state.queued_pushes.remove(bytes);
+                    }
+                    self.queued.dec();
+                    match emitted {
+                        Emitted::Done | Emitted::Full => {}
                         Emitted::Closed => {
-                            state.queued_bytes -= packet.bytes();
-                            self.queued.dec();
                             state.draining = false;
                             return None;
                         }
                         Emitted::Disconnect(socket) => {
-                            state.queued_bytes -= packet.bytes();
-                            self.queued.dec();
                             state.draining = false;
                             return Some(socket);
                         }
@@ -291,7 +326,7 @@ impl Outbound {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn emit(&self, state: &mut State, packet: &Packet) -> Emitted {
+    fn emit(&self, state: &mut State, packet: &Packet, is_push: bool) -> Emitted {
         let Some(transport) = state.settle(self.link.written()) else {
             return if matches!(state.wire, Wire::Closed) {
                 Emitted::Closed
@@ -311,7 +346,7 @@ impl Outbound {
         };
         match emitted {
             Ok(()) => {
-                state.window.emitted(bytes, packet.position());
+                state.window.emitted(bytes, packet.position(), is_push);
                 Emitted::Done
             }
             Err(SendError::Socket(SocketError::InternalChannelFull)) => Emitted::Full,
@@ -361,7 +396,7 @@ impl State {
         self.wire = Wire::Closed;
         queued.dec_by(self.queue.len() as i64);
         self.queue = VecDeque::new();
-        self.queued_bytes = 0;
+        self.queued_pushes = Pushes::default();
     }
 
     fn wait(&mut self) -> Pushed {

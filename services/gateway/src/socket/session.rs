@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 use verbatim_domain::UserId;
 use verbatim_protocol::Failure;
 
@@ -141,6 +142,14 @@ impl Session {
     /// Sends a packet after those before it, or closes the transport if too many wait.
     pub fn send(self: &Arc<Self>, packet: Packet) {
         self.see_to(self.outbound.push(packet));
+    }
+
+    /// Sends a request's answer after the packets before it. If it has to wait, its request keeps its
+    /// place until the receiver hears that it has left, or that the socket is gone.
+    pub(super) fn answer(self: &Arc<Self>, packet: Packet) -> Option<oneshot::Receiver<()>> {
+        let (pushed, left) = self.outbound.answer(packet);
+        self.see_to(pushed);
+        left
     }
 
     /// Sends an envelope on an event.

@@ -121,6 +121,69 @@ async fn a_slow_reader_is_closed_and_goes_on_by_its_cursor() {
 }
 
 #[tokio::test]
+async fn a_slow_reader_gets_all_answers_and_no_more_is_worked_on_than_it_takes() {
+    const PAGES: usize = 100;
+    let mut settings = settings();
+    settings.limits.requests_per_second = 0;
+    settings.limits.in_flight_per_socket = 4;
+    // Less than one answer: that is for what nobody asked for.
+    settings.limits.unread_bytes = 50_000;
+    let running = Running::start(settings).await;
+    let content = "x".repeat(30_000);
+    for _ in 0..7 {
+        running.world.say("ann", &content);
+    }
+    let cursor = running.world.cursor(7);
+    let mut slow =
+        running.connect_with(json!({ "token": token_for("bo", 600), "cursor": cursor })).await;
+    slow.event("stream:ready").await;
+    let mut asked = Vec::new();
+    for _ in 0..PAGES {
+        asked.push(slow.ask("stream:get", &json!({ "limit": 7 })).await);
+    }
+    until("it takes no more", async || running.metric("verbatim_queued_packets 4").await).await;
+    assert!(!running.metric("verbatim_queued_requests 0").await, "others wait");
+    running.world.say("ann", "in between");
+    let (mut answers, mut messages) = (Vec::new(), 0);
+    while answers.len() < PAGES || messages < 1 {
+        let packet = slow.text().await.expect("it stays connected");
+        if let Some(answer) = packet.strip_prefix("43") {
+            let (id, answer) = answer.split_once('[').expect("an ack");
+            assert!(answer.len() > 200_000, "{answer}");
+            answers.push(id.parse::<u64>().expect("an id"));
+        } else {
+            assert!(packet.contains("in between"), "{packet}");
+            messages += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!((answers, messages), (asked, 1));
+    assert!(running.metric("verbatim_queued_requests 0").await);
+    assert!(running.metric("verbatim_slow_readers_total 0").await);
+}
+
+#[tokio::test]
+async fn a_slow_reader_that_goes_leaves_nothing_behind() {
+    let mut settings = settings();
+    settings.limits.requests_per_second = 0;
+    settings.limits.in_flight_per_socket = 4;
+    let running = Running::start(settings).await;
+    for _ in 0..7 {
+        running.world.say("ann", &"x".repeat(30_000));
+    }
+    let mut slow = running.connect("bo").await;
+    for _ in 0..100 {
+        slow.ask("stream:get", &json!({ "limit": 7 })).await;
+    }
+    until("it takes no more", async || running.metric("verbatim_queued_packets 4").await).await;
+    drop(slow);
+    until("nothing waits", async || running.metric("verbatim_queued_packets 0").await).await;
+    let started = std::time::Instant::now();
+    running.stop().await.expect("ended well");
+    assert!(started.elapsed() < Duration::from_secs(4), "nothing is at work");
+}
+
+#[tokio::test]
 async fn a_reader_that_is_only_slow_gets_a_long_replay_whole() {
     let mut settings = settings();
     // Far less than what is replayed: a replay waits for room instead of filling the queue.

@@ -21,10 +21,39 @@ pub(super) struct Window {
     given: u64,
     /// What the transport has taken beside those.
     foreign: u64,
-    /// Where each packet in flight ends, and its position.
-    in_flight: VecDeque<(u64, u64)>,
+    in_flight: VecDeque<InFlight>,
     /// Bytes given and taken.
     taken: u64,
+    pushes: Pushes,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    /// Where it ends.
+    end: u64,
+    position: u64,
+    /// Its bytes, if it is a push.
+    push: Option<usize>,
+}
+
+/// What was sent unasked. How much a client leaves unread of that is bounded; answers are bounded by
+/// the requests that it may have under way.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Pushes {
+    pub packets: usize,
+    pub bytes: usize,
+}
+
+impl Pushes {
+    pub fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes;
+    }
+
+    pub fn remove(&mut self, bytes: usize) {
+        self.packets -= 1;
+        self.bytes -= bytes;
+    }
 }
 
 impl Window {
@@ -33,13 +62,12 @@ impl Window {
     pub fn settle(&mut self, written: u64) -> u64 {
         let taken = written.saturating_sub(self.foreign);
         let mut position = 0;
-        while let Some((end, of)) = self.in_flight.front() {
-            if *end > taken {
-                break;
+        while let Some(packet) = self.in_flight.pop_front_if(|packet| packet.end <= taken) {
+            position = position.max(packet.position);
+            self.taken = packet.end;
+            if let Some(bytes) = packet.push {
+                self.pushes.remove(bytes);
             }
-            position = position.max(*of);
-            self.taken = *end;
-            self.in_flight.pop_front();
         }
         if self.in_flight.is_empty() {
             self.foreign = written.saturating_sub(self.given);
@@ -49,9 +77,13 @@ impl Window {
     }
 
     /// Notes that a packet was given.
-    pub fn emitted(&mut self, bytes: usize, position: u64) {
+    pub fn emitted(&mut self, bytes: usize, position: u64, is_push: bool) {
         self.given += bytes as u64;
-        self.in_flight.push_back((self.given, position));
+        let push = is_push.then_some(bytes);
+        if is_push {
+            self.pushes.add(bytes);
+        }
+        self.in_flight.push_back(InFlight { end: self.given, position, push });
     }
 
     /// Whether a packet of `bytes` may be given now. A poll's answer must be able to hold all that
@@ -63,8 +95,13 @@ impl Window {
         packets == 0 || (packets < MAX_PACKETS && unread + packets + bytes <= most)
     }
 
+    /// What of those in flight was sent unasked.
+    pub fn pushes(&self) -> Pushes {
+        self.pushes
+    }
+
     /// Packets and bytes in flight.
-    pub fn unread(&self) -> (usize, usize) {
+    fn unread(&self) -> (usize, usize) {
         (self.in_flight.len(), (self.given - self.taken) as usize)
     }
 
@@ -82,9 +119,9 @@ mod tests {
         let mut window = Window::default();
         // A handshake of which nobody here knows.
         assert_eq!(window.settle(200), 0);
-        window.emitted(100, 7);
-        window.emitted(100, 0);
-        window.emitted(100, 9);
+        window.emitted(100, 7, true);
+        window.emitted(100, 0, true);
+        window.emitted(100, 9, true);
         assert_eq!(window.settle(299), 0);
         assert_eq!(window.unread(), (3, 300));
         assert_eq!(window.settle(400), 7);
@@ -92,9 +129,23 @@ mod tests {
         // A heartbeat in between makes the count err by its length, and no further.
         assert_eq!(window.settle(503), 9);
         assert!(window.is_empty());
-        window.emitted(100, 11);
+        window.emitted(100, 11, true);
         assert_eq!(window.settle(602), 0);
         assert_eq!(window.settle(603), 11);
+    }
+
+    #[test]
+    fn answers_in_flight_are_no_pushes() {
+        let mut window = Window::default();
+        window.emitted(100, 0, true);
+        window.emitted(1_000, 0, false);
+        window.emitted(200, 0, true);
+        let pushes = window.pushes();
+        assert_eq!((pushes.packets, pushes.bytes), (2, 300));
+        window.settle(1_100);
+        assert_eq!(window.pushes().bytes, 200);
+        window.settle(1_300);
+        assert_eq!((window.pushes().packets, window.pushes().bytes), (0, 0));
     }
 
     #[test]
@@ -102,12 +153,12 @@ mod tests {
         let mut window = Window::default();
         for _ in 0..MAX_PACKETS {
             assert!(window.fits(10, None));
-            window.emitted(10, 0);
+            window.emitted(10, 0, true);
         }
         assert!(!window.fits(10, None));
         let mut window = Window::default();
         assert!(window.fits(10 * MAX_BYTES, None), "one packet always fits");
-        window.emitted(MAX_BYTES - 100, 0);
+        window.emitted(MAX_BYTES - 100, 0, true);
         assert!(window.fits(99, None) && !window.fits(100, None));
     }
 
@@ -116,7 +167,7 @@ mod tests {
         let mut window = Window::default();
         let mut answer = 0;
         while window.fits(100, Some(65_536)) {
-            window.emitted(100, 0);
+            window.emitted(100, 0, true);
             answer += 101;
         }
         assert!(answer <= 65_536 && answer > 20_000, "{answer}");
