@@ -54,9 +54,8 @@ pub struct Ports {
     pub state: Arc<dyn State>,
 }
 
-/// The projection service.
+/// The projection service. It may run, end and run again: each run begins where the stores say.
 pub struct Projection {
-    ports: Ports,
     settings: Arc<Settings>,
     metrics: Metrics,
 }
@@ -64,8 +63,8 @@ pub struct Projection {
 impl Projection {
     /// The service, not running yet. Its metrics are registered under names with the prefix
     /// `verbatim_`.
-    pub fn new(ports: Ports, settings: Settings, metrics: &mut Registry) -> Self {
-        Self { ports, settings: Arc::new(settings), metrics: Metrics::register(metrics) }
+    pub fn new(settings: Settings, metrics: &mut Registry) -> Self {
+        Self { settings: Arc::new(settings), metrics: Metrics::register(metrics) }
     }
 
     /// Runs projector and reactors until `shutdown`.
@@ -73,9 +72,9 @@ impl Projection {
     /// # Errors
     /// What halted one of them: a corrupt journal, corrupt views, a panic. The others are ended
     /// first. Unavailable ports are no error: they are tried again until they answer.
-    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(&self, ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
         let stop = shutdown.child_token();
-        let Self { ports, settings, metrics } = self;
+        let Self { settings, metrics } = self;
         let projector = projector::run(
             ports.clone(),
             settings.clone(),
@@ -83,7 +82,7 @@ impl Projection {
             stop.clone(),
         );
         let push = push::run(ports.clone(), settings.clone(), metrics.push.clone(), stop.clone());
-        let offline = offline::run(ports, settings, metrics.offline.clone(), stop.clone());
+        let offline = offline::run(ports, settings.clone(), metrics.offline.clone(), stop.clone());
         let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 3] = [
             ("projector", Box::pin(projector)),
             ("push", Box::pin(push)),
@@ -155,8 +154,10 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_event_halts_the_service_with_an_error_that_names_it() {
         let world = World::new();
-        let service = Projection::new(world.ports(), settings(), &mut Registry::default());
-        let running = tokio::spawn(service.run(CancellationToken::new()));
+        let service = Projection::new(settings(), &mut Registry::default());
+        let ports = world.ports();
+        let running =
+            tokio::spawn(async move { service.run(ports, CancellationToken::new()).await });
         world.until("all have begun", || world.state.saved() == Some(0)).await;
         world.journal.corrupt_from(1);
         world.commit(vec![said("c", "ann")]);
@@ -170,9 +171,10 @@ mod tests {
         let stop = CancellationToken::new();
         let _keys = world.handle_commands(&stop);
         let mut registry = Registry::default();
-        let service = Projection::new(world.ports(), settings(), &mut registry);
+        let service = Projection::new(settings(), &mut registry);
         let mut frames = world.bus.subscribe_frames();
-        let running = tokio::spawn(service.run(stop.clone()));
+        let (ports, end) = (world.ports(), stop.clone());
+        let running = tokio::spawn(async move { service.run(ports, end).await });
         world.until("all have begun", || world.state.saved() == Some(0)).await;
         let mut events = started("c", ConversationKind::Direct, &["ann", "bob"]);
         events.push(said("c", "ann"));

@@ -63,8 +63,9 @@ impl Life {
             ..Settings::default()
         };
         let stop = CancellationToken::new();
-        let service = Projection::new(ports, settings, &mut Registry::default());
-        let running = tokio::spawn(service.run(stop.clone()));
+        let service = Projection::new(settings, &mut Registry::default());
+        let end = stop.clone();
+        let running = tokio::spawn(async move { service.run(ports, end).await });
         let handling = tokio::spawn(handle_commands(journal.clone(), bus.clone()));
         Self { journal, views, bus, stop, running, handling }
     }

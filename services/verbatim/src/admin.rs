@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use verbatim_journal::Journal;
-use verbatim_journal::sqlite::SqliteJournal;
+use secrecy::{ExposeSecret, SecretString};
+use verbatim_journal::{Journal, PostgresJournal, SqliteJournal};
+use verbatim_postgres::Database;
 use verbatim_state::sqlite::SqliteState;
-use verbatim_views::{SqliteViews, Views};
+use verbatim_views::{PostgresViews, SqliteViews, Views};
 
 use crate::cli::{BackupArgs, RebuildArgs, RestoreArgs};
 use crate::control::{self, Answering, Request};
 use crate::data::DataFolder;
+use crate::settings;
 
 /// What lies in a data folder, opened.
 #[derive(Clone)]
@@ -34,7 +36,7 @@ impl Stores {
     /// Does what an admin asks of the running server.
     pub async fn answer(self, request: Request, answering: Answering) -> anyhow::Result<String> {
         match request {
-            Request::Backup { out } => backup_to(&*self.journal, &out).await,
+            Request::Backup { out } => backup_to(&self.journal, &out).await,
             Request::Rebuild => self.rebuild(|done, of| answering.progress(done, of)).await,
         }
     }
@@ -69,15 +71,42 @@ pub fn backup(args: &BackupArgs) -> anyhow::Result<()> {
         bail!("--out: {} exists", out.display());
     }
     in_process_or_by_asking(&folder, &Request::Backup { out: out.clone() }, async |stores, _| {
-        backup_to(&*stores.journal, &out).await
+        backup_to(&stores.journal, &out).await
     })
 }
 
 pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
+    if let Some(url) = &args.database_url {
+        let url = settings::postgres_url(url)?;
+        println!("{}", runtime()?.block_on(rebuild_in_database(&url))?);
+        return Ok(());
+    }
     let folder = DataFolder::existing(&args.data.data_dir)?;
     in_process_or_by_asking(&folder, &Request::Rebuild, async |stores, progress| {
         stores.rebuild(progress).await
     })
+}
+
+/// Makes a cluster's views anew, whichever processes use them meanwhile.
+async fn rebuild_in_database(url: &SecretString) -> anyhow::Result<String> {
+    let database = Database::connect(url.expose_secret(), 8).await.context("DATABASE_URL")?;
+    let journal = PostgresJournal::open(database.clone()).await?;
+    let views = PostgresViews::open_reader(database, journal.id()).await?;
+    let mut bar = ProgressBar::default();
+    let mut rebuild = views.begin_rebuild().await?;
+    loop {
+        let (fresh, from) = (&rebuild, rebuild.checkpoint());
+        let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
+        let progress = |done, of| bar.show(done, of);
+        verbatim_projection::rebuild(&journal, from, apply, progress).await?;
+        match views.swap(&mut rebuild).await {
+            // The views in use took in an event that came after the last reading.
+            Err(verbatim_views::Error::Behind) => {}
+            swapped => break swapped?,
+        }
+    }
+    bar.clear();
+    Ok(format!("the views were made anew from {} events", rebuild.checkpoint()))
 }
 
 pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
@@ -121,7 +150,7 @@ where
     Ok(())
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -130,12 +159,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// One line on a terminal, nothing elsewhere.
 #[derive(Default)]
-struct ProgressBar {
+pub struct ProgressBar {
     shown: bool,
 }
 
 impl ProgressBar {
-    fn show(&mut self, done: u64, of: u64) {
+    pub fn show(&mut self, done: u64, of: u64) {
         if !std::io::stderr().is_terminal() {
             return;
         }
@@ -145,7 +174,7 @@ impl ProgressBar {
         let _ = std::io::stderr().flush();
     }
 
-    fn clear(&mut self) {
+    pub fn clear(&mut self) {
         if self.shown {
             eprint!("\r\x1b[K");
         }

@@ -30,6 +30,16 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Make the read models anew from the journal, in a running server or a stopped one.
     Rebuild(RebuildArgs),
+    /// Ask the server that listens here whether it is ready; exit code 1 if it isn't.
+    Health(HealthArgs),
+    /// Bring PostgreSQL's schemas up to date. A start does so, too.
+    Migrate(MigrateArgs),
+    /// Copy a log from a data folder to PostgreSQL, or back, and verify the copy. What was interrupted
+    /// goes on where it was.
+    Copy(CopyArgs),
+    /// Commands that could not be handled and were set aside.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
 }
 
 /// Where everything is kept.
@@ -53,13 +63,8 @@ pub struct ServeArgs {
     #[arg(long, env = "PORT", value_name = "PORT")]
     pub port: Option<String>,
 
-    /// PostgreSQL, for the cluster form, together with --nats-url. Not in this version yet.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-
-    /// NATS, for the cluster form, together with --database-url. Not in this version yet.
-    #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
-    pub nats_url: Option<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 
     /// Secret that tokens are signed with (HS256). Without it, and without a public key, one is made
     /// in the data folder.
@@ -108,6 +113,43 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub limits: LimitArgs,
+}
+
+/// The cluster form: PostgreSQL and NATS in place of the data folder.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// PostgreSQL, together with --nats-url: nothing is kept in the data folder then.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// NATS servers, separated by commas, together with --database-url; `tls://` asks for TLS.
+    #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
+    pub nats_url: Option<String>,
+
+    /// The user that NATS knows this process as.
+    #[arg(long, env = "NATS_USER", value_name = "NAME")]
+    pub nats_user: Option<String>,
+
+    /// The user's password.
+    #[arg(long, env = "NATS_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub nats_password: Option<String>,
+
+    /// A NATS credentials file, in place of user and password.
+    #[arg(long, env = "NATS_CREDENTIALS_FILE", value_name = "FILE")]
+    pub nats_credentials_file: Option<PathBuf>,
+
+    /// PEM file with the authorities that may vouch for the NATS servers, beside the system's.
+    #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
+    pub nats_ca_file: Option<PathBuf>,
+
+    /// What the subjects of a deployment begin with, so that several can share NATS.
+    #[arg(long, env = "NATS_PREFIX", default_value = "verbatim", value_name = "NAME")]
+    pub nats_prefix: String,
+
+    /// What this process does: `gateway`, `aggregate`, `projection`, or `all`.
+    #[arg(long, env = "VERBATIM_ROLE", default_value = "all", value_name = "ROLE")]
+    pub role: String,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -236,4 +278,58 @@ pub struct RestoreArgs {
 pub struct RebuildArgs {
     #[command(flatten)]
     pub data: DataArgs,
+
+    /// A cluster's PostgreSQL, in place of a data folder.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Where the server listens [default: 127.0.0.1:3000].
+    #[arg(long, env = "VERBATIM_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+
+    /// Replaces the port of the default address.
+    #[arg(long, env = "PORT", value_name = "PORT")]
+    pub port: Option<String>,
+}
+
+/// The database of a cluster.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateArgs {
+    /// PostgreSQL.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: String,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeadLettersCommand {
+    /// List them, oldest first, a line of JSON each, without what clients said.
+    List(MigrateArgs),
+    /// Hand one to its aggregate again. It stays listed until it is carried out.
+    Retry {
+        #[command(flatten)]
+        cluster: ClusterArgs,
+        /// Its number in the list.
+        id: i64,
+    },
+    /// Remove one for good.
+    Drop {
+        #[command(flatten)]
+        database: MigrateArgs,
+        /// Its number in the list.
+        id: i64,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CopyArgs {
+    /// The log to copy: `sqlite:FOLDER` (no server may be using it) or `postgres://…`.
+    #[arg(long, value_name = "PLACE")]
+    pub from: String,
+
+    /// Where the copy is to be, in the same words: empty, or an earlier state of this copy.
+    #[arg(long, value_name = "PLACE")]
+    pub to: String,
 }

@@ -43,9 +43,7 @@ pub struct Log {
 
 /// Sends the log to standard output.
 pub fn start(settings: &LogSettings) -> anyhow::Result<Log> {
-    let filter = EnvFilter::try_new(&settings.level).with_context(|| {
-        format!("LOG_LEVEL: {:?} is neither a level nor directives", settings.level)
-    })?;
+    let filter = EnvFilter::try_new(&settings.level).context("LOG_LEVEL")?;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
@@ -61,12 +59,16 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<Log> {
     Ok(Log { _guard: guard, dropped })
 }
 
-/// Whether lines of this kind never show a token or what was said. Below `info`, the Socket.IO
-/// libraries print whole packets.
+/// Whether lines of this kind never show a token or what was said. Below `info`, libraries print
+/// whole packets and headers, whichever they are: only our own lines are known to be fit. And what
+/// they tell of themselves at `info` is of no use to operators.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
-    let target = metadata.target();
-    *metadata.level() <= Level::INFO
-        || !(target.starts_with("socketioxide") || target.starts_with("engineioxide"))
+    *metadata.level() <= Level::WARN || is_ours(metadata.target())
+}
+
+fn is_ours(target: &str) -> bool {
+    let rest = target.strip_prefix("verbatim");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', ':']))
 }
 
 /// Counts the lines that were dropped.
@@ -238,6 +240,32 @@ mod tests {
             line,
             "[SOCKET] [AbC] User connected { userId: \"user_1\", totalConnections: 5 }\n"
         );
+    }
+
+    #[test]
+    fn below_info_only_our_own_lines_are_let_through() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry()
+            .with(EnvFilter::new("trace,tungstenite=trace"))
+            .with(filter_fn(is_discreet))
+            .with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "log", "secret");
+            tracing::debug!(target: "tungstenite::protocol", "secret");
+            tracing::debug!(target: "hyper::proto", "secret");
+            tracing::trace!(target: "verbatimly", "secret");
+            tracing::info!(target: "hyper", "secret");
+            tracing::warn!(target: "hyper", "a library's");
+            tracing::trace!(target: "verbatim", "one");
+            tracing::trace!(target: "verbatim::socket", "two");
+            tracing::debug!(target: "verbatim_gateway::delivery", "three");
+        });
+        let bytes = captured.0.lock().expect("not poisoned").clone();
+        let text = String::from_utf8(bytes).expect("text");
+        assert!(!text.contains("secret"), "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
     }
 
     #[test]

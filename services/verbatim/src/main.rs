@@ -3,8 +3,12 @@
 mod admin;
 mod cli;
 mod control;
+mod copy;
 mod data;
+mod dead_letters;
+mod health;
 mod log;
+mod migrate;
 mod serve;
 mod settings;
 mod token;
@@ -24,6 +28,10 @@ fn main() -> ExitCode {
         Some(Command::Backup(args)) => admin::backup(&args),
         Some(Command::Restore(args)) => admin::restore(&args),
         Some(Command::Rebuild(args)) => admin::rebuild(&args),
+        Some(Command::Copy(args)) => copy::run(&args),
+        Some(Command::Health(args)) => health::run(&args),
+        Some(Command::Migrate(args)) => migrate::run(&args),
+        Some(Command::DeadLetters(command)) => dead_letters::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,13 +8,17 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 use secrecy::SecretString;
+use tracing_subscriber::filter::EnvFilter;
+use verbatim_bus::nats::{Login, NatsOptions, Tls, Topics};
 use verbatim_gateway::settings::{
     ConnectionList, Limits, Origins, PublicUrl, Settings, TokenKey, TokenSettings,
 };
 
-use crate::cli::{LimitArgs, ServeArgs};
+use crate::cli::{ClusterArgs, LimitArgs, ServeArgs};
 use crate::data::DataFolder;
 use crate::log::Format;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Everything that `serve` needs to know.
 pub struct Serve {
@@ -27,6 +31,7 @@ pub struct Serve {
 
 pub struct LogSettings {
     pub format: Format,
+    /// A level, or directives; either is good.
     pub level: String,
 }
 
@@ -37,14 +42,64 @@ pub fn log(args: &ServeArgs) -> anyhow::Result<LogSettings> {
         "json" => Format::Json,
         other => bail!("LOG_FORMAT: {other:?} is neither `pretty` nor `json`"),
     };
-    Ok(LogSettings { format, level: args.log_level.clone() })
+    let level = level(&args.log_level).with_context(|| {
+        format!("LOG_LEVEL: {:?} is neither a level nor directives", args.log_level)
+    })?;
+    Ok(LogSettings { format, level })
+}
+
+/// A level, or directives. A word alone could also be a target, of which all would be logged and of
+/// all others nothing: that is a mistyped level.
+fn level(text: &str) -> anyhow::Result<String> {
+    for directive in text.split(',').map(str::trim) {
+        let known = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
+        if !known && !directive.contains('=') {
+            bail!("{directive:?} is none of {}", LEVELS.join(", "));
+        }
+    }
+    EnvFilter::try_new(text)?;
+    Ok(text.to_owned())
+}
+
+/// Where everything is kept.
+pub enum Form {
+    /// In a folder that this process has for itself.
+    Embedded(DataFolder),
+    /// On servers that several processes share.
+    Cluster(Box<Cluster>),
+}
+
+pub struct Cluster {
+    pub database_url: SecretString,
+    pub nats: NatsOptions,
+    /// What this process does.
+    pub roles: Vec<Role>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Gateway,
+    Aggregate,
+    Projection,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Aggregate, Self::Projection];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Aggregate => "aggregate",
+            Self::Projection => "projection",
+        }
+    }
 }
 
 /// Validates all settings. The data folder is touched only for its secret, and last.
-pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, DataFolder)> {
-    cluster(args)?;
+pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
+    let cluster = cluster(&args.cluster)?;
     let log = log(args)?;
-    let listen = listen(args)?;
+    let listen = listen(args.listen.as_deref(), args.port.as_deref())?;
     let limits = limits(&args.limits)?;
     let ping_interval =
         Duration::from_millis(number("PING_INTERVAL_MS", &args.limits.ping_interval_ms, 100)?);
@@ -65,11 +120,24 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, DataFolder)> {
         }
     }
     let key = key(args)?;
-    let folder = DataFolder::create(&args.data.data_dir)?;
     let own_secret = key.is_none();
-    let key = match key {
-        Some(key) => key,
-        None => TokenKey::Secret(folder.token_secret()?),
+    let (key, form) = match (key, cluster) {
+        (Some(key), Some(cluster)) => (key, Form::Cluster(cluster)),
+        // Only gateways check tokens.
+        (None, Some(cluster)) if !cluster.roles.contains(&Role::Gateway) => {
+            (TokenKey::Secret(String::new().into()), Form::Cluster(cluster))
+        }
+        (None, Some(_)) => {
+            bail!("JWT_SECRET: the gateways of a cluster must share one, or a JWT_PUBLIC_KEY_FILE")
+        }
+        (key, None) => {
+            let folder = DataFolder::create(&args.data.data_dir)?;
+            let key = match key {
+                Some(key) => key,
+                None => TokenKey::Secret(folder.token_secret()?),
+            };
+            (key, Form::Embedded(folder))
+        }
     };
     let gateway = Settings {
         tokens: TokenSettings {
@@ -86,28 +154,119 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, DataFolder)> {
         ping_timeout,
         shutdown_timeout: Duration::from_secs(8),
     };
-    Ok((Serve { listen, gateway, own_secret, log }, folder))
+    Ok((Serve { listen, gateway, own_secret, log }, form))
 }
 
-fn cluster(args: &ServeArgs) -> anyhow::Result<()> {
-    match (&args.database_url, &args.nats_url) {
-        (None, None) => Ok(()),
+/// The cluster form, if it is asked for.
+fn cluster(args: &ClusterArgs) -> anyhow::Result<Option<Box<Cluster>>> {
+    let roles = match args.role.as_str() {
+        "all" => Role::ALL.to_vec(),
+        "gateway" => vec![Role::Gateway],
+        "aggregate" => vec![Role::Aggregate],
+        "projection" => vec![Role::Projection],
+        other => {
+            bail!("VERBATIM_ROLE: {other:?} is none of `gateway`, `aggregate`, `projection`, `all`")
+        }
+    };
+    let (database_url, nats_url) = match (&args.database_url, &args.nats_url) {
+        (Some(database), Some(nats)) => (database, nats),
         (Some(_), None) => bail!("DATABASE_URL needs NATS_URL beside it: give both or neither"),
         (None, Some(_)) => bail!("NATS_URL needs DATABASE_URL beside it: give both or neither"),
-        (Some(_), Some(_)) => bail!(
-            "DATABASE_URL and NATS_URL: the cluster form is not in this version; without them \
-             everything is kept in the data folder"
+        (None, None) if roles.len() < Role::ALL.len() => bail!(
+            "VERBATIM_ROLE: one process alone has the data folder, so it does everything; roles of \
+             their own need DATABASE_URL and NATS_URL"
         ),
-    }
+        (None, None) => {
+            for (name, given) in [
+                ("NATS_USER", args.nats_user.is_some()),
+                ("NATS_PASSWORD", args.nats_password.is_some()),
+                ("NATS_CREDENTIALS_FILE", args.nats_credentials_file.is_some()),
+                ("NATS_CA_FILE", args.nats_ca_file.is_some()),
+            ] {
+                if given {
+                    bail!("{name}: needs NATS_URL beside it");
+                }
+            }
+            return Ok(None);
+        }
+    };
+    Ok(Some(Box::new(Cluster {
+        database_url: postgres_url(database_url)?,
+        nats: nats(nats_url, args, &roles)?,
+        roles,
+    })))
 }
 
-fn listen(args: &ServeArgs) -> anyhow::Result<SocketAddr> {
-    if let Some(listen) = &args.listen {
+/// A URL of `PostgreSQL`'s. Never shown: it may hold a password.
+pub fn postgres_url(url: &str) -> anyhow::Result<SecretString> {
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        bail!("DATABASE_URL: must begin with postgres://");
+    }
+    Ok(url.to_owned().into())
+}
+
+/// How NATS is reached, by a process that does this.
+pub fn nats(url: &str, args: &ClusterArgs, roles: &[Role]) -> anyhow::Result<NatsOptions> {
+    let mut urls = Vec::new();
+    for url in url.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+        if !(url.starts_with("nats://") || url.starts_with("tls://")) {
+            bail!("NATS_URL: each server must begin with nats:// or tls://");
+        }
+        urls.push(url.to_owned());
+    }
+    let Some(first) = urls.first() else {
+        bail!("NATS_URL: must name a server such as nats://127.0.0.1:4222");
+    };
+    let login = match (&args.nats_user, &args.nats_password) {
+        (Some(user), Some(password)) => {
+            Some(Login { user: user.clone(), password: password.clone().into() })
+        }
+        (None, None) => None,
+        (Some(_), None) => bail!("NATS_USER needs NATS_PASSWORD beside it"),
+        (None, Some(_)) => bail!("NATS_PASSWORD needs NATS_USER beside it"),
+    };
+    if login.is_some() && args.nats_credentials_file.is_some() {
+        bail!("NATS_USER and NATS_CREDENTIALS_FILE: give one, not both");
+    }
+    for (name, file) in [
+        ("NATS_CREDENTIALS_FILE", &args.nats_credentials_file),
+        ("NATS_CA_FILE", &args.nats_ca_file),
+    ] {
+        if let Some(file) = file.as_ref().filter(|file| !file.is_file()) {
+            bail!("{name}: no such file {}", file.display());
+        }
+    }
+    let topics = |of: Role| match of {
+        Role::Gateway => Topics::GATEWAY,
+        Role::Aggregate => Topics::AGGREGATE,
+        Role::Projection => Topics::PROJECTION,
+    };
+    let (role, topics) = match roles {
+        [role] => (role.as_str(), topics(*role)),
+        _ => ("all", Topics::ALL),
+    };
+    let mut options = NatsOptions::new(first.clone());
+    options.tls = Tls {
+        required: urls.iter().all(|url| url.starts_with("tls://")),
+        ca_file: args.nats_ca_file.clone(),
+    };
+    options.login = login;
+    options.credentials.clone_from(&args.nats_credentials_file);
+    options.prefix.clone_from(&args.nats_prefix);
+    role.clone_into(&mut options.role);
+    options.topics = topics;
+    options.urls = urls;
+    Ok(options)
+}
+
+/// The address that is given, or the default one with the port that is given.
+pub fn listen(listen: Option<&str>, port: Option<&str>) -> anyhow::Result<SocketAddr> {
+    if let Some(listen) = listen {
         return listen.parse().with_context(|| {
             format!("VERBATIM_LISTEN: {listen:?} is not an address and port such as 127.0.0.1:3000")
         });
     }
-    let port = match &args.port {
+    let port = match port {
         Some(port) => {
             port.parse().with_context(|| format!("PORT: {port:?} is not a port number"))?
         }

@@ -30,6 +30,13 @@ fn every_bad_setting_is_named() {
         ("--trusted-proxies", "proxy", "TRUSTED_PROXIES"),
         ("--trusted-proxies", "10.0.0.0/99", "TRUSTED_PROXIES"),
         ("--log-format", "xml", "LOG_FORMAT"),
+        ("--log-level", "verbose", "LOG_LEVEL"),
+        ("--log-level", "warning", "LOG_LEVEL"),
+        ("--log-level", "42", "LOG_LEVEL"),
+        ("--log-level", "", "LOG_LEVEL"),
+        ("--log-level", "warn,verbatim", "LOG_LEVEL"),
+        ("--log-level", "verbatim=loud", "LOG_LEVEL"),
+        ("--log-level", "a=b=c", "LOG_LEVEL"),
         ("--connection-list", "nobody", "CONNECTION_LIST"),
         ("--jwt-secret", "", "JWT_SECRET"),
         ("--jwt-public-key-file", "/nonexistent/key.pem", "JWT_PUBLIC_KEY_FILE"),
@@ -60,6 +67,14 @@ fn every_bad_setting_is_named() {
         });
         assert!(format!("{error:#}").contains(name), "{flag}={bad}: {error:#}");
     }
+}
+
+#[test]
+fn a_log_level_is_a_level_or_directives() {
+    for level in ["off", "error", "warn", "info", "debug", "trace", "INFO", "verbatim=trace"] {
+        parse(&["--log-level", level]).expect(level);
+    }
+    parse(&["--log-level", "warn, verbatim_gateway=debug,[socket.receive]=trace"]).expect("good");
 }
 
 #[test]

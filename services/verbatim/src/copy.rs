@@ -1,0 +1,165 @@
+//! `verbatim copy`: moves a log from a data folder to a cluster's database, or back.
+//!
+//! Numbers, times, ids and keys stay as they are, and the copy takes the journal's identity, so that
+//! clients' cursors stay good. Everything else is made anew from the log: views rebuild, reactors
+//! begin at its end, so nothing is pushed or notified again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use secrecy::ExposeSecret;
+use verbatim_journal::{Import, Journal, PostgresJournal, SqliteJournal};
+use verbatim_postgres::Database;
+use verbatim_protocol::JournalId;
+
+use crate::admin::{ProgressBar, runtime};
+use crate::cli::CopyArgs;
+use crate::data::{DataFolder, Lock};
+use crate::migrate;
+use crate::settings;
+
+/// Events read and written at once.
+const PAGE: usize = 2_000;
+
+pub fn run(args: &CopyArgs) -> anyhow::Result<()> {
+    let (from, to) = (place(&args.from).context("--from")?, place(&args.to).context("--to")?);
+    runtime()?.block_on(async {
+        let source = from.open().await.context("--from")?;
+        let id = source.journal.id();
+        let head = source.journal.head().await?;
+        let (target, lock) = to.open_copy(id).await.context("--to")?;
+        let begun = target.head().await?;
+        ensure!(
+            begun <= head,
+            "--to: holds {begun} events, --from only {head}: it is no copy of an earlier state"
+        );
+        let copied = copy(&*source.journal, &*target, begun, head).await?;
+        let verified = verify(&*source.journal, &*target, head).await?;
+        drop((lock, source.lock));
+        let grown = source.journal.head().await?;
+        if grown > head {
+            println!(
+                "{} events came meanwhile: stop what writes there, and copy again",
+                grown - head
+            );
+        }
+        println!("copied {copied} events, {begun} were there; all {verified} are the same");
+        Ok(())
+    })
+}
+
+/// Where a log is, or is to be.
+enum Place<'a> {
+    Folder(&'a Path),
+    Database(secrecy::SecretString),
+}
+
+fn place(text: &str) -> anyhow::Result<Place<'_>> {
+    if let Some(path) = text.strip_prefix("sqlite:") {
+        ensure!(!path.is_empty(), "names no folder, as in sqlite:./data");
+        // The file's name may stand behind its folder.
+        let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+        let is_file = path.file_name().is_some_and(|name| name == "journal.sqlite");
+        let folder = path.parent().filter(|_| is_file).unwrap_or(path);
+        return Ok(Place::Folder(if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        }));
+    }
+    if text.starts_with("postgres") {
+        return settings::postgres_url(text).map(Place::Database);
+    }
+    bail!("must be sqlite:FOLDER or postgres://…")
+}
+
+/// A journal to read, which nobody writes to meanwhile if it is a folder's.
+struct Source {
+    journal: Box<dyn Journal>,
+    lock: Option<Lock>,
+}
+
+impl Place<'_> {
+    async fn open(&self) -> anyhow::Result<Source> {
+        match self {
+            Self::Folder(path) => {
+                let folder = DataFolder::existing(path)?;
+                let lock = folder.lock()?;
+                ensure!(folder.journal().exists(), "{} holds no journal", path.display());
+                let journal = SqliteJournal::open(&folder.journal()).await?;
+                Ok(Source { journal: Box::new(journal), lock: Some(lock) })
+            }
+            Self::Database(url) => {
+                let journal = PostgresJournal::open(connect(url).await?).await?;
+                Ok(Source { journal: Box::new(journal), lock: None })
+            }
+        }
+    }
+
+    /// The journal that is to be the copy, made where it is missing.
+    async fn open_copy(&self, id: JournalId) -> anyhow::Result<(Box<dyn Import>, Option<Lock>)> {
+        match self {
+            Self::Folder(path) => {
+                let folder = DataFolder::create(path)?;
+                let lock = folder.lock()?;
+                let mut journal = SqliteJournal::open(&folder.journal()).await?;
+                journal.adopt(id).await?;
+                Ok((Box::new(journal), Some(lock)))
+            }
+            Self::Database(url) => {
+                let database = connect(url).await?;
+                migrate::all(&database).await?;
+                let mut journal = PostgresJournal::open(database).await?;
+                journal.adopt(id).await?;
+                Ok((Box::new(journal), None))
+            }
+        }
+    }
+}
+
+async fn connect(url: &secrecy::SecretString) -> anyhow::Result<Database> {
+    Ok(Database::connect(url.expose_secret(), 4).await?)
+}
+
+async fn copy(from: &dyn Journal, to: &dyn Import, begun: u64, head: u64) -> anyhow::Result<u64> {
+    let mut bar = ProgressBar::default();
+    let mut done = begun;
+    while done < head {
+        let limit = PAGE.min((head - done) as usize);
+        let page = from.read_after(done, limit).await?;
+        let last = page.last().context("the log ends before its head")?.position;
+        to.import(page).await?;
+        done = last;
+        bar.show(done, head);
+    }
+    bar.clear();
+    Ok(done - begun)
+}
+
+/// Holds every event of the copy against its original.
+async fn verify(from: &dyn Journal, to: &dyn Import, head: u64) -> anyhow::Result<u64> {
+    let mut bar = ProgressBar::default();
+    let mut done = 0;
+    while done < head {
+        let limit = PAGE.min((head - done) as usize);
+        let (one, other) =
+            tokio::try_join!(from.read_after(done, limit), to.read_after(done, limit))?;
+        let differs = |(one, other): &(&Arc<_>, &Arc<_>)| one != other;
+        if let Some((one, _)) = one.iter().zip(&other).find(differs) {
+            bail!(
+                "position {} of the copy is another event: it is no copy of this log",
+                one.position
+            );
+        }
+        ensure!(
+            one.len() == other.len(),
+            "the copy ends at position {}",
+            done + other.len() as u64
+        );
+        done += one.len() as u64;
+        bar.show(done, head);
+    }
+    bar.clear();
+    Ok(done)
+}
