@@ -12,6 +12,14 @@ build:
 run *arguments:
     cargo run --release -- {{arguments}}
 
+# The cluster on this machine, with PostgreSQL and NATS: gateways on ports 3000 and 3001.
+cluster: build
+    scripts/cluster
+
+# Faults under load in a cluster, and what became of every message: sixty, about twenty minutes.
+faults faults='60' messages='50000': build
+    eval "$(scripts/services start)" && DEPLOYMENT=cluster FAULTS={{faults}} MESSAGES={{messages}} node --test --test-reporter=spec tests/cluster/faults.test.mjs
+
 # Print a token for a user of the server in ./data.
 token user *arguments:
     @cargo run --quiet --release -- token --user {{user}} {{arguments}}
@@ -27,6 +35,10 @@ unit *arguments:
 # One end-to-end suite against what was built last: `just e2e sending`.
 e2e suite='*':
     node --test --test-reporter=spec tests/{{suite}}.test.mjs
+
+# The same against a cluster: `just e2e-cluster sending`.
+e2e-cluster suite:
+    eval "$(scripts/services start)" && DEPLOYMENT=cluster node --test --test-reporter=spec tests/{{suite}}.test.mjs
 
 fmt:
     cargo fmt --all
