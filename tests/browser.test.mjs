@@ -101,15 +101,21 @@ describe('the example page', () => {
     }
     const expected = [];
     const shown = (page) => page.locator('#messages li').allTextContents();
-    const say = async (name, text) => {
+    const write = async (name, text) => {
       const { page } = pages[name];
       await page.fill('#to', people[name]);
       await page.fill('#content', text);
       await page.click('#say button');
       expected.push(`${name}: ${text}`);
+    };
+    const comes = async (name, text) => {
       for (const other of Object.values(pages)) {
         await until(async () => (await shown(other.page)).includes(`${name}: ${text}`), { what: `${text} on both pages`, timeout: 60_000 });
       }
+    };
+    const say = async (name, text) => {
+      await write(name, text);
+      await comes(name, text);
     };
     await say('user_1', 'Hello!');
     await say('user_456', 'Hello back!');
@@ -117,6 +123,21 @@ describe('the example page', () => {
     await deployment.start();
     await say('user_1', 'Still there?');
     await say('user_456', 'As if nothing had been.');
+    // Two messages that the server has not even read when it is killed.
+    deployment.signal('SIGSTOP');
+    await write('user_1', 'On its way');
+    await write('user_1', 'and one more');
+    await deployment.kill();
+    await deployment.start();
+    await comes('user_1', 'and one more');
+    await say('user_456', 'Both came.');
+    // Whoever presses Connect again has one connection, not two.
+    const from = deployment.log.lines.length;
+    await pages.user_1.page.click('#login button');
+    await deployment.log.until(/Disconnected \{ userId: "user_1", reason: "client namespace disconnect"/, { from });
+    await deployment.log.until(/User connected \{ userId: "user_1", totalConnections: 2 /, { from });
+    await say('user_1', 'Once each');
+    await say('user_456', 'indeed.');
     for (const { page, faults } of Object.values(pages)) {
       assert.deepEqual(await shown(page), expected);
       assert.deepEqual(faults, []);

@@ -3,9 +3,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
+import { TRANSPORTS } from './harness/client.mjs';
 import { deploy } from './harness/deployment.mjs';
 import { conversation, key, user } from './harness/names.mjs';
+import { Rest } from './harness/rest.mjs';
 import * as shapes from './harness/shapes.mjs';
+import { token } from './harness/tokens.mjs';
 import { until } from './harness/until.mjs';
 
 describe('payloads', () => {
@@ -298,12 +301,44 @@ describe('the log as JSON', () => {
     const sid = a.socket.id;
     a.close();
     await deployment.log.until(/"Disconnected"/);
-    const entries = deployment.log.lines.slice(5).map((line) => JSON.parse(line));
+    // Each process begins with five lines for people.
+    const entries = deployment.log.lines.filter((line) => !/^(Verbatim|  )/.test(line)).map((line) => JSON.parse(line));
     const connected = entries.find((entry) => entry.message === 'User connected');
     assert.equal(connected.userId, alice);
     assert.equal(connected.totalConnections, 1);
     assert.equal(connected.socket, sid);
   });
+});
+
+describe('the most talkative log', () => {
+  for (const format of ['pretty', 'json']) {
+    const deployment = deploy({ LOG_LEVEL: 'trace,tungstenite=trace,hyper=trace,log=trace', LOG_FORMAT: format });
+
+    test(`shows no token and nothing that was said either, as ${format}`, async () => {
+      const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
+      const jwt = await token(alice);
+      for (const transports of Object.values(TRANSPORTS)) {
+        for (const options of [{ token: jwt }, { extraHeaders: { authorization: `Bearer ${jwt}` } }]) {
+          const client = deployment.client({ ...options, transports });
+          await client.next('stream:ready');
+          await client.send({ conversationId: id, targetUserId: bob, content: 'unmentionable' });
+          await client.message('unmentionable');
+          await client.ask('message:send', { conversationId: id, content: ['unmentionable'] });
+          client.close();
+        }
+      }
+      const rest = new Rest(deployment.url(), jwt);
+      for (const content of ['unmentionable', ['unmentionable'], { unmentionable: 1 }]) {
+        await rest.post(`/app/conversations/${id}/messages`, { content });
+      }
+      await rest.post(`/app/conversations/${id}/messages`, '{"content": unmentionable');
+      await rest.get(`/app/conversations/${id}/messages`);
+      await deployment.stop();
+      assert.ok(deployment.log.matching('User connected').length > 0);
+      const [, payload, signature] = jwt.split('.');
+      for (const secret of [payload, signature, 'unmentionable']) assert.deepEqual(deployment.log.matching(secret), []);
+    });
+  }
 });
 
 describe('a quieter log', () => {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { TRANSPORTS } from './harness/client.mjs';
-import { deploy } from './harness/deployment.mjs';
+import { deploy as deployed } from './harness/deployment.mjs';
 import { conversation, key, user } from './harness/names.mjs';
 import { http, Polling, Tcp, Wire } from './harness/raw.mjs';
 import * as shapes from './harness/shapes.mjs';
@@ -14,6 +14,9 @@ import { until } from './harness/until.mjs';
 
 /** In everything that is refused here, and so in no log line. */
 const MARK = 'unmentionable';
+
+/** On one gateway: each counts by itself. */
+const deploy = (settings) => deployed(settings, { gateways: 1 });
 
 describe('a bad payload', () => {
   const deployment = deploy();

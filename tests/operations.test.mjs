@@ -128,7 +128,7 @@ describe('settings', () => {
     CORS_ORIGINS: ['nonsense', 'https://x/path', 'https://*.x', ','],
     TRUSTED_PROXIES: ['nonsense', '10.0.0.0/99'],
     LOG_FORMAT: ['xml'],
-    LOG_LEVEL: ['shouting=louder=loudest'],
+    LOG_LEVEL: ['shouting=louder=loudest', 'verbose', 'warning', '42', '', 'warn,verbatim'],
     CONNECTION_LIST: ['nobody'],
     RATE_LIMIT_MESSAGES_PER_SECOND: ['-1', 'x', '1.5', ''],
     RATE_LIMIT_BURST: ['0', 'x'],

@@ -1,8 +1,10 @@
-// A deployment of the server: so far one embedded process with a data folder of its own. Tests ask it for
+// A deployment of the server: one embedded process with a data folder of its own, or, with DEPLOYMENT=cluster, two
+// gateways, two aggregate and two projection workers on a database and NATS subjects of their own. Tests ask it for
 // clients, and don't know how many processes there are.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +16,7 @@ import { environment, executable } from './executable.mjs';
 import { Log } from './log.mjs';
 import { Rest } from './rest.mjs';
 import { SECRET, token } from './tokens.mjs';
-import { within } from './until.mjs';
+import { until, within } from './until.mjs';
 
 const BANNER = /^Verbatim \S+ listens on (http:\/\/127\.0\.0\.1:\d+)$/;
 
@@ -24,23 +26,80 @@ const STOP_TIMEOUT = 10_000;
 /** Most tests are about something else than the rates; those that are set their own. */
 const UNLIMITED = { RATE_LIMIT_MESSAGES_PER_SECOND: '0', RATE_LIMIT_REQUESTS_PER_SECOND: '0' };
 
+export const isCluster = process.env.DEPLOYMENT === 'cluster';
+
+/** What each process of a deployment does. */
+function roles(gateways) {
+  if (!isCluster) return ['all'];
+  return [...Array.from({ length: gateways }, () => 'gateway'), 'aggregate', 'aggregate', 'projection', 'projection'];
+}
+
+/** The servers that a cluster keeps everything on, apart from those of all other deployments. */
+function cluster() {
+  const server = process.env.VERBATIM_TEST_DATABASE_URL;
+  const nats = process.env.VERBATIM_TEST_NATS_URL;
+  if (!server || !nats) throw new Error('no servers for a cluster: eval "$(scripts/services start)"');
+  const name = `e2e_${randomUUID().replaceAll('-', '')}`;
+  execFileSync('psql', [server, '-q', '-c', `create database ${name} strategy wal_log`]);
+  return { DATABASE_URL: server.replace(/\/[^/]*$/, `/${name}`), NATS_URL: nats, NATS_PREFIX: name };
+}
+
+/** One process of a deployment. */
+class Process {
+  constructor(role) {
+    this.role = role;
+    this.listen = '127.0.0.1:0';
+  }
+
+  async start(args, settings, cwd, log) {
+    const from = log.lines.length;
+    const own = new Log();
+    const child = spawn(executable, args, { env: environment({ ...settings, VERBATIM_LISTEN: this.listen }), cwd });
+    this.child = child;
+    log.follow(child);
+    own.follow(child);
+    child.on('error', (error) => own.lines.push(`panicked at start: ${error}`));
+    const started = own.until(BANNER);
+    const ended = once(child, 'close').then(([code]) => {
+      throw new Error(`the server ended with ${code}:\n${log.lines.slice(from).join('\n')}`);
+    });
+    ended.catch(() => {});
+    const line = await Promise.race([started, ended]);
+    started.catch(() => {});
+    [, this.url] = BANNER.exec(line);
+    // After a restart clients must find it where it was.
+    this.listen = new URL(this.url).host;
+  }
+
+  get running() {
+    return this.child !== undefined && this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  async ended(timeout = STOP_TIMEOUT) {
+    if (this.running) await within(once(this.child, 'exit'), `the end of the ${this.role} process`, timeout);
+    if (!this.child.stdout.closed) await within(once(this.child.stdout, 'close'), 'the end of its output');
+    return this.child.exitCode;
+  }
+}
+
 export class Deployment {
   log = new Log();
   /** Log lines that look like faults, and that this deployment is expected to have. */
   allowed = [];
+  /** All processes; those that clients talk to come first. */
+  processes;
 
   #settings;
-  #process;
   #clients = [];
-  #urls = [];
   #next = 0;
   #ownsFolder;
 
-  constructor(settings = {}, { dataDir } = {}) {
+  /** `gateways`: how many a cluster has; each counts what a user may do by itself. */
+  constructor(settings = {}, { dataDir, gateways = 2 } = {}) {
+    this.processes = roles(gateways).map((role) => new Process(role));
     this.#ownsFolder = dataDir === undefined;
     this.dataDir = dataDir ?? mkdtempSync(join(tmpdir(), 'verbatim-'));
     this.#settings = {
-      VERBATIM_LISTEN: '127.0.0.1:0',
       VERBATIM_DATA_DIR: this.dataDir,
       JWT_SECRET: SECRET,
       ...UNLIMITED,
@@ -57,40 +116,44 @@ export class Deployment {
   }
 
   async start(args = ['serve']) {
-    const from = this.log.lines.length;
-    const child = spawn(executable, args, { env: environment(this.#settings), cwd: this.dataDir });
-    this.#process = child;
-    this.log.follow(child);
-    child.on('error', (error) => this.log.lines.push(`panicked at start: ${error}`));
-    const started = this.log.until(BANNER, { from });
-    const ended = once(child, 'close').then(([code]) => {
-      throw new Error(`the server ended with ${code}:\n${this.log.lines.slice(from).join('\n')}`);
-    });
-    ended.catch(() => {});
-    const line = await Promise.race([started, ended]);
-    started.catch(() => {});
-    const [, url] = BANNER.exec(line);
-    this.#urls = [url];
-    // After a restart clients must find it where it was.
-    this.#settings.VERBATIM_LISTEN = new URL(url).host;
+    if (isCluster && !this.#settings.DATABASE_URL) Object.assign(this.#settings, cluster());
+    const stopped = this.processes.filter((process) => !process.running);
+    await Promise.all(stopped.map((process) => this.restart(process, args)));
+    if (isCluster) await this.ready();
     return this;
   }
 
+  /** Starts one process again that has ended. */
+  async restart(process, args = ['serve']) {
+    const role = isCluster ? { VERBATIM_ROLE: process.role } : {};
+    await process.start(args, { ...this.#settings, ...role }, this.dataDir, this.log);
+  }
+
+  /** Every lane has an owner, and messages are pushed. */
+  async ready() {
+    const urls = this.processes.filter((process) => process.role !== 'aggregate' && process.role !== 'projection').map((process) => process.url);
+    await Promise.all(urls.map((url) => until(async () => (await fetch(`${url}/readyz`)).status === 200, { timeout: 30_000, what: `${url} to be ready` })));
+  }
+
   get pid() {
-    return this.#process.pid;
+    return this.processes[0].child.pid;
   }
 
   get running() {
-    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
+    return this.processes.some((process) => process.running);
+  }
+
+  get #gateways() {
+    return this.processes.filter(({ role }) => role === 'all' || role === 'gateway');
   }
 
   /** How many gateways clients can choose from. */
   get gateways() {
-    return this.#urls.length;
+    return this.#gateways.length;
   }
 
   url(gateway = 0) {
-    return this.#urls[gateway % this.#urls.length];
+    return this.#gateways[gateway % this.gateways].url;
   }
 
   /** Spreads clients over the gateways. */
@@ -122,18 +185,18 @@ export class Deployment {
   }
 
   signal(name) {
-    this.#process.kill(name);
+    for (const process of this.processes) process.child.kill(name);
   }
 
-  async #ended(timeout = STOP_TIMEOUT) {
-    if (this.running) await within(once(this.#process, 'exit'), 'the end of the server', timeout);
-    if (!this.#process.stdout.closed) await within(once(this.#process.stdout, 'close'), 'the end of its output');
-    return this.#process.exitCode;
+  /** Gives the first exit code that isn't 0. */
+  async #ended(timeout) {
+    const codes = await Promise.all(this.processes.map((process) => process.ended(timeout)));
+    return codes.find((code) => code !== 0) ?? 0;
   }
 
   /** Asks the server to end; gives its exit code. */
   async stop(signal = 'SIGTERM') {
-    if (this.running) this.signal(signal);
+    for (const process of this.processes) if (process.running) process.child.kill(signal);
     return this.#ended();
   }
 
