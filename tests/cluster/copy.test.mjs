@@ -1,0 +1,97 @@
+// A log moves from a data folder to PostgreSQL and back; no client notices.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { Client } from '../harness/client.mjs';
+import { run } from '../harness/executable.mjs';
+import { Server } from '../harness/single.mjs';
+import { conversation, key, user } from '../harness/names.mjs';
+import { Rest } from '../harness/rest.mjs';
+import { SECRET, token } from '../harness/tokens.mjs';
+
+describe('a log that is copied', () => {
+  const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
+  const first = { conversationId: id, targetUserId: bob, content: 'first', clientMessageId: key() };
+  const folder = mkdtempSync(join(tmpdir(), 'verbatim-copy-'));
+  const name = `copy_${randomUUID().replaceAll('-', '')}`;
+  const url = process.env.VERBATIM_TEST_DATABASE_URL.replace(/\/[^/]*$/, `/${name}`);
+  const cluster = { DATABASE_URL: url, NATS_URL: process.env.VERBATIM_TEST_NATS_URL, NATS_PREFIX: name };
+  const embedded = (data) => ({ VERBATIM_DATA_DIR: join(folder, data) });
+  const copy = (from, to) => run(['copy', '--from', from, '--to', to], {}, { cwd: folder, timeout: 60_000 });
+  let cursor;
+
+  before(() => execFileSync('psql', [process.env.VERBATIM_TEST_DATABASE_URL, '-q', '-c', `create database ${name} strategy wal_log`]));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** What alice sees, and where bob's client has come. */
+  async function history(url) {
+    const rest = new Rest(url, await token(alice));
+    return { messages: await rest.history(id), stream: await rest.stream() };
+  }
+
+  test('keeps messages, keys and cursors, on both ways', { timeout: 120_000 }, async () => {
+    const origin = await Server.start({ ...embedded('one'), JWT_SECRET: SECRET });
+    const a = await Client.connect(origin.url, { token: await token(alice) });
+    const b = await Client.connect(origin.url, { token: await token(bob) });
+    await a.send(first);
+    for (let n = 0; n < 300; n += 1) await a.send({ conversationId: id, content: `${n}` });
+    cursor = (await b.message('149')).cursor;
+    a.close();
+    b.close();
+    const before = await history(origin.url);
+    const inUse = await copy('sqlite:one', url);
+    assert.equal(inUse.code, 1);
+    assert.match(inUse.stderr, /--from: .*in use/);
+    await origin.stop();
+
+    const copied = await copy('sqlite:one', url);
+    assert.equal(copied.code, 0, copied.stderr);
+    assert.match(copied.stdout, /^copied \d+ events, 0 were there; all \d+ are the same$/m);
+    const again = await copy('sqlite:one/journal.sqlite', url);
+    assert.match(again.stdout, /^copied 0 events, \d+ were there; all \d+ are the same$/m);
+
+    const moved = await Server.start({ ...cluster, JWT_SECRET: SECRET });
+    assert.deepEqual(await history(moved.url), before);
+    const resumed = await Client.connect(moved.url, { token: await token(bob), cursor });
+    assert.deepEqual(resumed.all('message:receive').map(({ data }) => data.content), Array.from({ length: 150 }, (_, n) => `${n + 150}`));
+    assert.equal(resumed.all('stream:reset').length, 0);
+    resumed.close();
+    const writer = await Client.connect(moved.url, { token: await token(alice) });
+    assert.equal((await writer.ask('message:send', first)).duplicate, true);
+    await writer.send({ conversationId: id, content: 'in the cluster' });
+    writer.close();
+    const later = await history(moved.url);
+    await moved.stop();
+
+    const back = await copy(url, 'sqlite:two');
+    assert.equal(back.code, 0, back.stderr);
+    const home = await Server.start({ ...embedded('two'), JWT_SECRET: SECRET });
+    assert.deepEqual(await history(home.url), later);
+    await home.stop();
+  });
+
+  test('is refused where it is no copy of the other', async () => {
+    const other = await Server.start({ ...embedded('three'), JWT_SECRET: SECRET });
+    await new Rest(other.url, await token(alice)).post(`/app/conversations/${conversation()}/messages`, { targetUserId: bob, content: 'another log' });
+    await other.stop();
+    const refused = await copy('sqlite:three', url);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /--to: .*another journal/);
+    for (const [from, to, names] of [
+      ['nowhere', url, /--from: must be sqlite:FOLDER or postgres/],
+      ['sqlite:', url, /--from: names no folder/],
+      ['sqlite:missing', url, /--from: .*no such folder/],
+      ['sqlite:three', 'mysql://x', /--to: must be/],
+    ]) {
+      const { code, stderr } = await copy(from, to);
+      assert.equal(code, 1);
+      assert.match(stderr, names);
+    }
+  });
+});
