@@ -100,7 +100,7 @@ async fn supervise(
     let mut running = JoinSet::new();
     let mut names = HashMap::new();
     for (name, task) in tasks {
-        let handle = running.spawn(task.instrument(info_span!("reader", name)));
+        let handle = running.spawn(task.instrument(info_span!("reader", reader = name)));
         names.insert(handle.id(), name);
     }
     let mut outcome = Ok(());

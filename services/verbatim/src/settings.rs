@@ -51,14 +51,16 @@ pub fn log(args: &ServeArgs) -> anyhow::Result<LogSettings> {
 /// A level, or directives. A word alone could also be a target, of which all would be logged and of
 /// all others nothing: that is a mistyped level.
 fn level(text: &str) -> anyhow::Result<String> {
-    for directive in text.split(',').map(str::trim) {
+    let directives: Vec<_> = text.split(',').map(str::trim).collect();
+    for directive in &directives {
         let known = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
         if !known && !directive.contains('=') {
             bail!("{directive:?} is none of {}", LEVELS.join(", "));
         }
     }
-    EnvFilter::try_new(text)?;
-    Ok(text.to_owned())
+    let directives = directives.join(",");
+    EnvFilter::try_new(&directives)?;
+    Ok(directives)
 }
 
 /// Where everything is kept.
@@ -101,10 +103,8 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
     let log = log(args)?;
     let listen = listen(args.listen.as_deref(), args.port.as_deref())?;
     let limits = limits(&args.limits)?;
-    let ping_interval =
-        Duration::from_millis(number("PING_INTERVAL_MS", &args.limits.ping_interval_ms, 100)?);
-    let ping_timeout =
-        Duration::from_millis(number("PING_TIMEOUT_MS", &args.limits.ping_timeout_ms, 100)?);
+    let ping_interval = milliseconds("PING_INTERVAL_MS", &args.limits.ping_interval_ms, 100)?;
+    let ping_timeout = milliseconds("PING_TIMEOUT_MS", &args.limits.ping_timeout_ms, 100)?;
     let public_url =
         args.public_url.as_deref().map(public_url).transpose().context("PUBLIC_URL")?;
     let origins = args.cors_origins.as_deref().map_or(Ok(Origins::OwnAndLocal), origins)?;
@@ -376,6 +376,24 @@ where
     }
 }
 
+/// The longest time that a setting may name: clocks reach no further than so much beyond it.
+const LONGEST: Duration = Duration::from_hours(24);
+
+fn milliseconds(name: &str, text: &str, least: u64) -> anyhow::Result<Duration> {
+    bounded(name, Duration::from_millis(number(name, text, least)?))
+}
+
+fn seconds(name: &str, text: &str, least: u64) -> anyhow::Result<Duration> {
+    bounded(name, Duration::from_secs(number(name, text, least)?))
+}
+
+fn bounded(name: &str, time: Duration) -> anyhow::Result<Duration> {
+    if time > LONGEST {
+        bail!("{name}: must be at most a day");
+    }
+    Ok(time)
+}
+
 fn limits(args: &LimitArgs) -> anyhow::Result<Limits> {
     let limits = Limits {
         packet_bytes: number("MAX_PACKET_BYTES", &args.max_packet_bytes, 1_024)?,
@@ -399,18 +417,10 @@ fn limits(args: &LimitArgs) -> anyhow::Result<Limits> {
         )?,
         waiting_per_socket: number("MAX_WAITING_PER_SOCKET", &args.max_waiting_per_socket, 0)?,
         sockets_per_user: number("MAX_SOCKETS_PER_USER", &args.max_sockets_per_user, 1)?,
-        auth_timeout: Duration::from_secs(number(
-            "AUTH_TIMEOUT_SECONDS",
-            &args.auth_timeout_seconds,
-            1,
-        )?),
+        auth_timeout: seconds("AUTH_TIMEOUT_SECONDS", &args.auth_timeout_seconds, 1)?,
         unread_packets: number("MAX_UNREAD_PACKETS", &args.max_unread_packets, 1)?,
         unread_bytes: number("MAX_UNREAD_BYTES", &args.max_unread_bytes, 1_024)?,
-        write_timeout: Duration::from_secs(number(
-            "WRITE_TIMEOUT_SECONDS",
-            &args.write_timeout_seconds,
-            1,
-        )?),
+        write_timeout: seconds("WRITE_TIMEOUT_SECONDS", &args.write_timeout_seconds, 1)?,
         refusals: number("MAX_REFUSALS", &args.max_refusals, 1)?,
         refusal_window: Duration::from_secs(10),
     };

@@ -5,6 +5,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use verbatim_domain::UserId;
+use verbatim_gateway::auth::{MAX_EMAIL_CHARACTERS, MAX_ROLE_CHARACTERS};
 
 use crate::cli::TokenArgs;
 use crate::data::DataFolder;
@@ -40,8 +41,15 @@ pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
 
 fn mint(args: &TokenArgs, secret: &SecretString, now: i64) -> anyhow::Result<String> {
     let user: UserId = args.user.parse().context("--user")?;
-    if args.role.is_empty() {
-        bail!("--role: must not be empty");
+    // What the server would refuse is not handed out.
+    fits("--role", &args.role, MAX_ROLE_CHARACTERS)?;
+    if let Some(email) = &args.email {
+        fits("--email", email, MAX_EMAIL_CHARACTERS)?;
+    }
+    for (name, value) in [("JWT_ISSUER", &args.jwt_issuer), ("JWT_AUDIENCE", &args.jwt_audience)] {
+        if value.as_ref().is_some_and(String::is_empty) {
+            bail!("{name}: must not be empty");
+        }
     }
     let claims = Claims {
         user_id: user.as_str(),
@@ -57,11 +65,19 @@ fn mint(args: &TokenArgs, secret: &SecretString, now: i64) -> anyhow::Result<Str
     Ok(encode(&Header::default(), &claims, &key)?)
 }
 
+fn fits(name: &str, text: &str, most: usize) -> anyhow::Result<()> {
+    if text.is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
+        bail!("{name}: must be 1 to {most} characters, none of them a control character");
+    }
+    Ok(())
+}
+
 fn seconds(text: &str) -> anyhow::Result<i64> {
-    let span: jiff::Span = text
-        .parse()
-        .with_context(|| format!("{text:?} is not a duration such as 30m, 1h or 7d"))?;
-    let seconds = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())?.as_secs();
+    let unreadable = || format!("{text:?} is not a duration such as 30m, 1h or 7d");
+    let span: jiff::Span = text.parse().ok().with_context(unreadable)?;
+    // Months and years have no fixed length.
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+    let seconds = length.ok().with_context(unreadable)?.as_secs();
     if seconds < 1 {
         bail!("{text:?} must be at least a second");
     }
@@ -77,8 +93,36 @@ mod tests {
         assert_eq!(seconds("30m").expect("a duration"), 1_800);
         assert_eq!(seconds("1h").expect("a duration"), 3_600);
         assert_eq!(seconds("7d").expect("a duration"), 604_800);
-        for bad in ["", "1", "h", "-1h", "0s", "1x"] {
-            assert!(seconds(bad).is_err(), "{bad:?}");
+        for bad in ["", "1", "h", "-1h", "0s", "1x", "1mo", "1y"] {
+            let error = seconds(bad).expect_err("it is none").to_string();
+            assert!(error.starts_with(&format!("{bad:?} ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_would_refuse_is_not_handed_out() {
+        use clap::Parser;
+
+        use crate::cli::{Cli, Command};
+
+        let long = "r".repeat(65);
+        for (flag, bad) in [
+            ("--user", "a b"),
+            ("--role", ""),
+            ("--role", &long),
+            ("--email", ""),
+            ("--email", "a\n@example.com"),
+            ("--jwt-issuer", ""),
+            ("--jwt-audience", ""),
+        ] {
+            let mut words = vec!["verbatim", "token", "--user", "alice"];
+            if flag == "--user" {
+                words.truncate(2);
+            }
+            words.extend([flag, bad]);
+            let cli = Cli::try_parse_from(words).expect("a command line");
+            let Some(Command::Token(args)) = cli.command else { panic!("another command") };
+            assert!(mint(&args, &"secret".to_owned().into(), 0).is_err(), "{flag} {bad:?}");
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::settings::{TokenKey, TokenSettings};
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// How far two clocks may differ, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
-const MAX_EMAIL_CHARACTERS: usize = 320;
-const MAX_ROLE_CHARACTERS: usize = 64;
+/// What a token may say of its user.
+pub const MAX_EMAIL_CHARACTERS: usize = 320;
+pub const MAX_ROLE_CHARACTERS: usize = 64;
 /// The role of a token that names none.
 const DEFAULT_ROLE: &str = "user";
 

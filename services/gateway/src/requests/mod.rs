@@ -159,7 +159,9 @@ impl Requests {
             Kind::NotificationRead => {
                 self.answered(kind, started, notifications::read(core, caller, payload))
             }
-            Kind::ConnectionGet => self.answered(kind, started, connections::get(core, caller)),
+            Kind::ConnectionGet => {
+                self.answered(kind, started, connections::get(core, caller, payload))
+            }
             Kind::ConversationGet => {
                 self.answered(kind, started, conversations::get(core, caller, payload))
             }

@@ -272,7 +272,9 @@ fn answered(
     }
     if kind == Kind::MessageSend {
         let target = answer.summary.target_user_id.as_ref();
+        // Of a repeated send nothing is stored.
         if log::enabled()
+            && !answer.duplicate
             && target.is_some_and(|target| !session.sockets.presence.is_connected(target))
         {
             log::target_not_connected(session);
