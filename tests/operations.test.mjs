@@ -157,13 +157,20 @@ describe('settings', () => {
     });
   }
 
-  test('of the cluster go together, and are not in this version', async () => {
+  test('of the cluster go together, and never show a password', async () => {
     const base = { VERBATIM_DATA_DIR: folder(), VERBATIM_LISTEN: '127.0.0.1:0' };
-    for (const settings of [{ DATABASE_URL: 'postgres://u:hush@x' }, { NATS_URL: 'nats://u:hush@x' }, { DATABASE_URL: 'postgres://u:hush@x', NATS_URL: 'nats://u:hush@x' }]) {
+    const database = { DATABASE_URL: 'postgres://u:hush@127.0.0.1:1/x' };
+    const nats = { NATS_URL: 'nats://u:hush@127.0.0.1:1' };
+    for (const [settings, named] of [
+      [database, /DATABASE_URL needs NATS_URL/],
+      [nats, /NATS_URL needs DATABASE_URL/],
+      [{ ...database, ...nats }, /JWT_SECRET/],
+      [{ ...database, ...nats, JWT_SECRET: SECRET }, /DATABASE_URL: PostgreSQL can't be reached/],
+      [{ VERBATIM_ROLE: 'aggregate' }, /VERBATIM_ROLE/],
+    ]) {
       const { code, stderr } = await run(['serve'], { ...base, ...settings });
       assert.notEqual(code, 0);
-      assert.match(stderr, /DATABASE_URL/);
-      assert.match(stderr, /NATS_URL/);
+      assert.match(stderr, named);
       assert.ok(!stderr.includes('hush'));
     }
   });

@@ -46,15 +46,17 @@ function cluster() {
 
 /** One process of a deployment. */
 class Process {
+  /** Where it listens, once that is known. */
+  listen;
+
   constructor(role) {
     this.role = role;
-    this.listen = '127.0.0.1:0';
   }
 
   async start(args, settings, cwd, log) {
     const from = log.lines.length;
     const own = new Log();
-    const child = spawn(executable, args, { env: environment({ ...settings, VERBATIM_LISTEN: this.listen }), cwd });
+    const child = spawn(executable, args, { env: environment({ ...settings, ...(this.listen ? { VERBATIM_LISTEN: this.listen } : {}) }), cwd });
     this.child = child;
     log.follow(child);
     own.follow(child);
@@ -100,6 +102,7 @@ export class Deployment {
     this.#ownsFolder = dataDir === undefined;
     this.dataDir = dataDir ?? mkdtempSync(join(tmpdir(), 'verbatim-'));
     this.#settings = {
+      VERBATIM_LISTEN: '127.0.0.1:0',
       VERBATIM_DATA_DIR: this.dataDir,
       JWT_SECRET: SECRET,
       ...UNLIMITED,
