@@ -111,6 +111,7 @@ impl Worker {
                 // The lane's next owner decides and answers it.
                 Appended::Fenced => {
                     self.metrics.fenced.inc();
+                    self.recent.remove(pending.key());
                     self.lost.extend(pending.ticket.map(|ticket| ticket.lane));
                     void.insert(pending.stream.clone());
                     self.left.push(pending);

@@ -73,6 +73,8 @@ impl Worker {
         loop {
             let now = Timestamp::now();
             for expired in unknown.extract_if(.., |pending| pending.is_expired(now)) {
+                // Sent again it must not overtake, or be overtaken, on a way of its own.
+                self.recent.remove(expired.key());
                 expired.expire(&self.metrics);
             }
             let Some(latest) = unknown.iter().map(|pending| pending.envelope.deadline).max() else {
