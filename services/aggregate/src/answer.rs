@@ -12,7 +12,7 @@ use verbatim_protocol::command::CommittedMessage;
 use verbatim_protocol::{Command, CommandKey, Committed, ErrorCode, Failure, Recorded, Reply};
 
 use crate::metrics::Metrics;
-use crate::pending::{KeyIs, Pending};
+use crate::pending::Pending;
 
 /// Keys looked for at once.
 const LOOK_UPS: usize = 16;
@@ -101,17 +101,17 @@ pub(crate) enum Question {
     Head,
     /// Was the rejected command carried out before? Then the original's answer stands.
     Rejected(Failure),
-    /// What was the original of this repeated command?
+    /// What was the original of this repeated command? There is one: keys are remembered once what
+    /// used them is committed.
     Repeated,
 }
 
-/// Answers what needs another look at the journal. Gives back repeated commands that turn out to
-/// have no original, in order: they are to be decided.
+/// Answers what needs another look at the journal.
 pub(crate) async fn after_look_up(
     journal: Arc<dyn Journal>,
     questions: Vec<(Pending, Question)>,
     metrics: Arc<Metrics>,
-) -> Vec<Pending> {
+) {
     let heads = questions.iter().any(|(_, question)| matches!(question, Question::Head));
     let head = if heads { journal.head().await.ok() } else { None };
     let keys: Vec<CommandKey> = questions
@@ -120,8 +120,7 @@ pub(crate) async fn after_look_up(
         .map(|(pending, _)| pending.key().clone())
         .collect();
     let mut originals = look_up(&*journal, keys);
-    let mut undecided = Vec::new();
-    for (mut pending, question) in questions {
+    for (pending, question) in questions {
         let original = match question {
             Question::Head => {
                 let reply = head.map_or_else(unavailable, |head| Ok(settled(head)));
@@ -133,16 +132,10 @@ pub(crate) async fn after_look_up(
         let reply = match (original, question) {
             (Some(Ok(Some(original))), _) => found(&pending, &original),
             (Some(Ok(None)), Question::Rejected(failure)) => Err(failure),
-            (Some(Ok(None)), _) => {
-                pending.key_is = KeyIs::Unused;
-                undecided.push(pending);
-                continue;
-            }
-            (Some(Err(_)) | None, _) => unavailable(),
+            _ => unavailable(),
         };
         pending.answer(reply, &metrics);
     }
-    undecided
 }
 
 /// Looks for keys, some at a time; results come in the order of the keys.

@@ -91,7 +91,7 @@ impl Batch {
         extracted
     }
 
-    /// The lanes of what it appends.
+    /// The lanes of its commands.
     pub(crate) fn lanes(&self) -> impl Iterator<Item = u16> + use<'_> {
         self.decided.iter().filter_map(|decided| decided.pending.ticket).map(|ticket| ticket.lane)
     }

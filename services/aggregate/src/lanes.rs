@@ -143,8 +143,8 @@ impl LaneBook {
         self.lanes.values().any(|lane| !lane.dead.is_empty())
     }
 
-    /// What append number `append` is to take along. `touched` are the lanes of what it appends:
-    /// they are listed in any case, so that they are fenced.
+    /// What append number `append` is to take along. `touched` are the lanes of its commands: they are
+    /// listed in any case, so that they are fenced.
     pub(crate) fn progress(
         &mut self,
         append: u64,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -20,29 +21,22 @@ const LAST_RELEASE: Duration = Duration::from_secs(1);
 /// Keeps this worker's lanes.
 pub(crate) struct Owner {
     lanes: Arc<dyn Lanes>,
-    news: watch::Receiver<Option<Ownership>>,
+    news: watch::Receiver<Ownership>,
     renewing: JoinHandle<()>,
 }
 
 impl Owner {
     pub(crate) fn new(lanes: Arc<dyn Lanes>, settings: &Settings) -> Self {
-        let (tell, news) = watch::channel(None);
+        let (tell, news) = watch::channel(Ownership { owned: Vec::new(), surplus: 0 });
         let renewing =
             tokio::spawn(renew(Arc::clone(&lanes), settings.lease, settings.renew_every, tell));
         Self { lanes, news, renewing }
     }
 
-    /// Waits for what this worker owns now. Safe to cancel.
+    /// Waits for news of what this worker owns. Safe to cancel.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Ownership> {
-        loop {
-            self.news
-                .changed()
-                .await
-                .map_err(|_| anyhow::anyhow!("leases are no longer renewed"))?;
-            if let Some(ownership) = self.news.borrow_and_update().clone() {
-                return Ok(ownership);
-            }
-        }
+        self.news.changed().await.context("leases are no longer renewed")?;
+        Ok(self.news.borrow_and_update().clone())
     }
 
     /// Gives lanes up, beside the loop: if that fails, their leases run out.
@@ -76,7 +70,7 @@ async fn renew(
     lanes: Arc<dyn Lanes>,
     lease: Duration,
     every: Duration,
-    tell: watch::Sender<Option<Ownership>>,
+    tell: watch::Sender<Ownership>,
 ) {
     let worker = Uuid::now_v7();
     let mut failed = false;
@@ -89,7 +83,7 @@ async fn renew(
                     tracing::info!("leases are renewed again");
                 }
                 failed = false;
-                tell.send_replace(Some(ownership));
+                tell.send_replace(ownership);
                 beat.tick().await;
             }
             Err(error) => {

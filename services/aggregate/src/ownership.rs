@@ -92,7 +92,6 @@ impl Worker {
         for decided in self.forming.extract(is_lanes) {
             if let Decision::Append(append) = &decided.decision {
                 self.cache.touch(&append.stream).uncommitted -= 1;
-                self.recent.remove(&append.key);
             }
         }
         self.parked -= self.cache.forget(is_lanes);

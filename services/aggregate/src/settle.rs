@@ -103,15 +103,18 @@ impl Worker {
                 }
             };
             let outcome = match outcome {
-                Appended::Committed(events) => Outcome::Committed(events),
+                Appended::Committed(events) => {
+                    self.remember_key(&pending);
+                    Outcome::Committed(events)
+                }
                 Appended::Duplicate(original) => {
+                    self.remember_key(&pending);
                     void.insert(pending.stream.clone());
                     Outcome::Duplicate(original)
                 }
                 // The lane's next owner decides and answers it.
                 Appended::Fenced => {
                     self.metrics.fenced.inc();
-                    self.recent.remove(pending.key());
                     self.lost.extend(pending.ticket.map(|ticket| ticket.lane));
                     void.insert(pending.stream.clone());
                     self.left.push(pending);
@@ -142,6 +145,14 @@ impl Worker {
         self.submit()?;
         self.reply(settled, batch.events);
         Ok(())
+    }
+
+    /// Only what is committed: a key that its command then didn't use would send the next try on the
+    /// way of repetitions, and what was sent after that could overtake it.
+    fn remember_key(&mut self, pending: &Pending) {
+        if pending.is_users() {
+            self.recent.insert(pending.key().clone(), ());
+        }
     }
 
     fn reply(&mut self, settled: Vec<(Pending, Outcome)>, events: usize) {
@@ -195,7 +206,10 @@ impl Worker {
                 questions,
                 Arc::clone(&self.metrics),
             );
-            self.aside.spawn(async move { Aside::Undecided(answers.await) });
+            self.aside.spawn(async move {
+                answers.await;
+                Aside::Answered
+            });
         }
     }
 

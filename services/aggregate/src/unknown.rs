@@ -73,8 +73,6 @@ impl Worker {
         loop {
             let now = Timestamp::now();
             for expired in unknown.extract_if(.., |pending| pending.is_expired(now)) {
-                // Sent again it must not overtake, or be overtaken, on a way of its own.
-                self.recent.remove(expired.key());
                 expired.expire(&self.metrics);
             }
             let Some(latest) = unknown.iter().map(|pending| pending.envelope.deadline).max() else {
@@ -103,10 +101,7 @@ impl Worker {
                     let reply = answer::found(&pending, &original);
                     pending.answer(reply, &self.metrics);
                 }
-                Ok(Some(Ok(None))) => {
-                    self.recent.remove(pending.key());
-                    pending.answer(answer::unavailable(), &self.metrics);
-                }
+                Ok(Some(Ok(None))) => pending.answer(answer::unavailable(), &self.metrics),
                 Ok(Some(Err(_)) | None) | Err(_) => {
                     left.push(pending);
                     left.extend(unknown);

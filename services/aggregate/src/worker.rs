@@ -48,7 +48,7 @@ pub(crate) struct Worker {
     /// Waiting for the snapshots under way to be saved.
     pub(crate) snapshots: Vec<Snapshot>,
     pub(crate) is_saving: bool,
-    /// Keys that users gave and that were appended, or are about to be.
+    /// Keys that users gave and that are in the journal, the last ones.
     pub(crate) recent: LruCache<CommandKey, ()>,
     /// Keeps this worker's lanes, where several share the journal.
     pub(crate) owner: Option<Owner>,
@@ -70,10 +70,10 @@ pub(crate) struct InFlight {
     append: JoinHandle<Result<Vec<Appended>, Error>>,
 }
 
-/// What a task beside the loop leaves behind.
+/// What a task beside the loop has done.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Aside {
-    /// Commands to decide after all.
-    Undecided(Vec<Pending>),
+    Answered,
     Saved,
 }
 
@@ -235,9 +235,7 @@ impl Worker {
     }
 
     fn decide_or_park(&mut self, pending: Pending) {
-        let is_repeated = pending.is_users()
-            && pending.key_is != KeyIs::Unused
-            && self.recent.contains_key(pending.key());
+        let is_repeated = pending.is_users() && self.recent.contains_key(pending.key());
         let slot = self.cache.touch(&pending.stream);
         let Some(state) = &mut slot.state else {
             self.metrics.misses.inc();
@@ -269,9 +267,6 @@ impl Worker {
                 let append = slot.append(&pending, events);
                 let snapshot = slot.snapshot_if_due(&pending.stream, self.settings.snapshot_every);
                 self.forming.snapshots.extend(snapshot);
-                if pending.is_users() {
-                    self.recent.insert(pending.key().clone(), ());
-                }
                 Decision::Append(append)
             }
             Ok(Err(failure)) => Decision::Rejected(failure),
@@ -373,11 +368,7 @@ impl Worker {
                 self.is_saving = false;
                 self.save_snapshots(None);
             }
-            Aside::Undecided(commands) => {
-                for pending in commands.into_iter().rev() {
-                    self.waiting.push_front(pending);
-                }
-            }
+            Aside::Answered => {}
         }
     }
 }

@@ -33,6 +33,21 @@ async fn a_failed_send_can_be_sent_again() {
 }
 
 #[tokio::test]
+async fn a_send_that_expired_keeps_its_place_when_it_is_sent_again() {
+    let service = Service::new();
+    service.start_conversation("ann", "bob", "c").await;
+    service.journal.set_down(true);
+    let mut expiring = named("ann", "c", "0", "k");
+    expiring.deadline = Timestamp(Timestamp::now().0 + 200);
+    assert_eq!(refusal(soon(service.give(expiring)).await), ErrorCode::Unavailable);
+    service.journal.set_down(false);
+    let again = service.give(named("ann", "c", "0", "k"));
+    let after: Vec<_> = (1..20).map(|n| service.say("ann", "c", &n.to_string())).collect();
+    assert_eq!(sequence(soon(again).await), 2);
+    assert!(all(after).await.into_iter().map(sequence).eq(3..22));
+}
+
+#[tokio::test]
 async fn an_append_whose_answer_was_lost_is_found_by_its_key() {
     let service = Service::new();
     service.start_conversation("ann", "bob", "c").await;
