@@ -8,7 +8,6 @@ mod error;
 mod group;
 mod import;
 mod lanes;
-mod reach;
 mod replay;
 mod rows;
 mod schema;
@@ -29,7 +28,6 @@ use verbatim_protocol::{CommandKey, JournalId, Recorded};
 pub use dead_letters::SetAside;
 use error::Failed;
 use group::Request;
-use reach::Reach;
 use rows::recorded;
 use writer::{Work, Writer};
 
@@ -48,7 +46,7 @@ const QUEUE: usize = 256;
 #[derive(Debug)]
 pub struct PostgresJournal {
     id: JournalId,
-    reach: Reach,
+    database: Database,
     work: mpsc::Sender<Work>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -60,16 +58,15 @@ impl PostgresJournal {
     /// # Errors
     /// [`Error::Unavailable`], also when the schema is missing, or not of this version.
     pub async fn open(database: Database) -> Result<Self, Error> {
-        let reach = Reach(database);
-        let id = schema::check(&reach).await?;
+        let id = schema::check(&database).await?;
         let (work, queue) = mpsc::channel(QUEUE);
-        let writer = Writer::new(reach.clone());
+        let writer = Writer::new(database.clone());
         let running = tokio::spawn(async move {
             if let Err(error) = tokio::spawn(writer.run(queue)).await {
                 tracing::error!(%error, "the journal's writer has ended; nothing can be appended");
             }
         });
-        Ok(Self { id, reach, work, writer: Mutex::new(Some(running)) })
+        Ok(Self { id, database, work, writer: Mutex::new(Some(running)) })
     }
 
     /// Makes the journal, or brings it up to date. Several may call this at once.
@@ -150,8 +147,8 @@ impl Journal for PostgresJournal {
             return Err(closed());
         }
         let head: i64 = self
-            .reach
-            .ask(|connection| {
+            .database
+            .run(|connection| {
                 let sql = "select position from journal.journal_head";
                 Box::pin(sqlx::query_scalar(sql).fetch_one(connection))
             })
@@ -164,7 +161,7 @@ impl Journal for PostgresJournal {
         let query = sqlx::query(include_str!("postgres/read_after.sql"))
             .bind(after as i64)
             .bind(bounded(limit));
-        let rows = self.reach.ask(|connection| Box::pin(query.fetch_all(connection))).await?;
+        let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
         page(rows.iter().map(|row| recorded(row, 0)), after, |event| event.position)
     }
 
@@ -180,7 +177,7 @@ impl Journal for PostgresJournal {
             .bind(stream.aggregate_id.to_string())
             .bind(after as i64)
             .bind(bounded(limit));
-        let rows = self.reach.ask(|connection| Box::pin(query.fetch_all(connection))).await?;
+        let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
         page(rows.iter().map(|row| recorded(row, 0)), after, |event| event.sequence)
     }
 
@@ -188,7 +185,8 @@ impl Journal for PostgresJournal {
         let query = sqlx::query(include_str!("postgres/find_command.sql"))
             .bind(key.issuer.to_string())
             .bind(key.key.as_bytes().to_vec());
-        let row = self.reach.ask(|connection| Box::pin(query.fetch_optional(connection))).await?;
+        let row =
+            self.database.run(|connection| Box::pin(query.fetch_optional(connection))).await?;
         Ok(row.map(|row| recorded(&row, 0)).transpose()?)
     }
 
@@ -196,7 +194,8 @@ impl Journal for PostgresJournal {
         let query = sqlx::query(include_str!("postgres/load_snapshot.sql"))
             .bind(stream.aggregate_type.as_str())
             .bind(stream.aggregate_id.to_string());
-        let row = self.reach.ask(|connection| Box::pin(query.fetch_optional(connection))).await?;
+        let row =
+            self.database.run(|connection| Box::pin(query.fetch_optional(connection))).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Snapshot {
             stream: stream.clone(),
@@ -222,7 +221,7 @@ impl Journal for PostgresJournal {
             .bind(ids)
             .bind(sequences)
             .bind(states);
-        self.reach.tell(|connection| Box::pin(query.execute(connection))).await?;
+        self.database.run_to_end(|connection| Box::pin(query.execute(connection))).await?;
         Ok(())
     }
 }

@@ -11,19 +11,24 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::ConnectOptions;
+use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Postgres, postgres};
 
 pub use migrate::migrate;
 
+/// How long a call may take in all, whatever becomes of the server: who waits for it is told within
+/// five seconds that it is unavailable.
+pub const PATIENCE: Duration = Duration::from_millis(4_500);
+
 /// How long a connection may take to be had, and then the work on it.
-const PATIENCE: Duration = Duration::from_secs(4);
+const STEP: Duration = Duration::from_secs(4);
 
 /// A connection that lay idle for longer is tried before it is lent.
 const FRESH: Duration = Duration::from_secs(1);
@@ -73,7 +78,7 @@ impl Database {
     pub async fn connect_with(options: PgConnectOptions, connections: u32) -> Result<Self, Error> {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(STEP)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
@@ -89,8 +94,8 @@ impl Database {
         Ok(database)
     }
 
-    /// Runs `work` on a connection, within a few seconds. For anything but a read call it in a task
-    /// that nothing cancels, or the outcome is unknown.
+    /// Runs `work` on a connection, within [`PATIENCE`] in all. For what only asks: if the caller goes
+    /// away, what it has begun is cut short.
     ///
     /// # Errors
     /// [`Error`].
@@ -98,7 +103,28 @@ impl Database {
     where
         W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
-        self.run_within(PATIENCE, work).await
+        match tokio::time::timeout(PATIENCE, self.run_within(STEP, work)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::Unknown(io::Error::from(io::ErrorKind::TimedOut).into())),
+        }
+    }
+
+    /// As [`run`](Self::run), to its end whatever becomes of the caller: for what changes something.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn run_to_end<T, W>(&self, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>
+            + Send
+            + 'static,
+    {
+        let database = self.clone();
+        match tokio::spawn(async move { database.run(work).await }).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Error::Unknown(io::Error::other(error).into())),
+        }
     }
 
     /// As [`run`](Self::run), with a bound of the caller's on the work.
@@ -114,7 +140,7 @@ impl Database {
         let Some(connection) = &mut lent.0 else { unreachable!("it was put there just now") };
         let outcome = match tokio::time::timeout(limit, work(connection)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+            Err(_) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
         };
         match outcome {
             Err(error) if is_broken(&error) => Err(Error::Unknown(error)),
@@ -122,7 +148,7 @@ impl Database {
                 // Unharmed: back to the others. The pool tries it before, and would wait for the
                 // answer of a frozen server without a bound.
                 if let Some(mut connection) = lent.0.take() {
-                    tokio::spawn(tokio::time::timeout(PATIENCE, connection.return_to_pool()));
+                    tokio::spawn(tokio::time::timeout(STEP, connection.return_to_pool()));
                 }
                 outcome.map_err(Error::Refused)
             }
@@ -168,11 +194,4 @@ fn is_broken(error: &sqlx::Error) -> bool {
         | sqlx::Error::Encode(_) => false,
         _ => true,
     }
-}
-
-/// The name of the broken constraint, where that is what an error is about.
-#[must_use]
-pub fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
-    let error = error.as_database_error()?.try_downcast_ref::<postgres::PgDatabaseError>()?;
-    error.constraint()
 }

@@ -9,13 +9,10 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use sqlx::Row;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnection;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 use verbatim_domain::UserId;
@@ -25,9 +22,6 @@ use verbatim_protocol::JournalId;
 pub use leases::Leases;
 
 use crate::{Epoch, Error, State, Watch, latest};
-
-/// How long a call takes at most, whatever becomes of the server.
-const PATIENCE: Duration = Duration::from_millis(4_500);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres/state");
 
@@ -75,16 +69,17 @@ impl PostgresState {
             saving: Arc::default(),
         };
         let (id, (role, epoch)) = (state.journal.clone(), state.fence());
-        let row = unbroken(database, move |connection| {
-            Box::pin(
-                sqlx::query("select replaced, is_fenced from state.belong_to($1, $2, $3)")
-                    .bind(id)
-                    .bind(role)
-                    .bind(epoch)
-                    .fetch_one(connection),
-            )
-        })
-        .await?;
+        let row = database
+            .run_to_end(move |connection| {
+                Box::pin(
+                    sqlx::query("select replaced, is_fenced from state.belong_to($1, $2, $3)")
+                        .bind(id)
+                        .bind(role)
+                        .bind(epoch)
+                        .fetch_one(connection),
+                )
+            })
+            .await?;
         if row.try_get(1).map_err(failed)? {
             return Err(state.fenced());
         }
@@ -110,25 +105,27 @@ impl PostgresState {
 #[async_trait]
 impl State for PostgresState {
     async fn checkpoint(&self, reactor: &str) -> Result<Option<u64>, Error> {
-        let checkpoint: Option<i64> = bounded(self.database.run(|connection| {
-            Box::pin(
-                sqlx::query_scalar("select checkpoint from state.reactors where name = $1")
-                    .bind(reactor.to_owned())
-                    .fetch_optional(connection),
-            )
-        }))
-        .await?;
+        let checkpoint: Option<i64> = self
+            .database
+            .run(|connection| {
+                Box::pin(
+                    sqlx::query_scalar("select checkpoint from state.reactors where name = $1")
+                        .bind(reactor.to_owned())
+                        .fetch_optional(connection),
+                )
+            })
+            .await?;
         Ok(checkpoint.map(|checkpoint| checkpoint as u64))
     }
 
     async fn watches(&self, reactor: &str) -> Result<Vec<(UserId, u64)>, Error> {
         let select = "select user_id, from_position from state.watches where reactor = $1";
         let reactor = reactor.to_owned();
-        let rows =
-            bounded(self.database.run(|connection| {
-                Box::pin(sqlx::query(select).bind(reactor).fetch_all(connection))
-            }))
-            .await?;
+        let rows = self
+            .database
+            .run(|connection| Box::pin(sqlx::query(select).bind(reactor).fetch_all(connection)))
+            .await
+            .map_err(failed)?;
         rows.iter()
             .map(|row| {
                 let user: &str = row.try_get(0).map_err(failed)?;
@@ -154,25 +151,26 @@ impl State for PostgresState {
         let refusal = tokio::spawn(async move {
             let _turn = saving.lock().await;
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-            bounded(database.run(|connection| {
-                Box::pin(
-                    sqlx::query_scalar::<_, Option<String>>(
-                        "select state.save($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            database
+                .run(|connection| {
+                    Box::pin(
+                        sqlx::query_scalar::<_, Option<String>>(
+                            "select state.save($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                        )
+                        .bind(reactor)
+                        .bind(checkpoint as i64)
+                        .bind(going_on)
+                        .bind(from)
+                        .bind(ended)
+                        .bind(journal)
+                        .bind(saver)
+                        .bind(number)
+                        .bind(role)
+                        .bind(epoch)
+                        .fetch_one(connection),
                     )
-                    .bind(reactor)
-                    .bind(checkpoint as i64)
-                    .bind(going_on)
-                    .bind(from)
-                    .bind(ended)
-                    .bind(journal)
-                    .bind(saver)
-                    .bind(number)
-                    .bind(role)
-                    .bind(epoch)
-                    .fetch_one(connection),
-                )
-            }))
-            .await
+                })
+                .await
         });
         match refusal.await.map_err(failed)??.as_deref() {
             None => Ok(()),
@@ -185,39 +183,25 @@ impl State for PostgresState {
     async fn next_epoch(&self, role: &str) -> Result<Epoch, Error> {
         let role = role.to_owned();
         let (fence_role, fence_epoch) = self.fence();
-        let raised: Option<i64> = unbroken(&self.database, move |connection| {
-            Box::pin(
-                sqlx::query_scalar("select state.raise_epoch($1, $2, $3)")
-                    .bind(role)
-                    .bind(fence_role)
-                    .bind(fence_epoch)
-                    .fetch_one(connection),
-            )
-        })
-        .await?;
+        let raised: Option<i64> = self
+            .database
+            .run_to_end(move |connection| {
+                Box::pin(
+                    sqlx::query_scalar("select state.raise_epoch($1, $2, $3)")
+                        .bind(role)
+                        .bind(fence_role)
+                        .bind(fence_epoch)
+                        .fetch_one(connection),
+                )
+            })
+            .await?;
         raised.map(|epoch| epoch as u64).ok_or_else(|| self.fenced())
     }
 }
 
-/// Runs to its end what changes something, whatever becomes of the caller.
-async fn unbroken<T, W>(database: &Database, work: W) -> Result<T, Error>
-where
-    T: Send + 'static,
-    W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>
-        + Send
-        + 'static,
-{
-    let database = database.clone();
-    tokio::spawn(async move { bounded(database.run(work)).await }).await.map_err(failed)?
-}
-
-/// The wait for a connection and the work on it have one bound together.
-async fn bounded<T>(
-    work: impl Future<Output = Result<T, verbatim_postgres::Error>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => done.map_err(failed),
-        Err(elapsed) => Err(failed(elapsed)),
+impl From<verbatim_postgres::Error> for Error {
+    fn from(error: verbatim_postgres::Error) -> Self {
+        failed(error)
     }
 }
 

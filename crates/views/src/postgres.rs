@@ -31,7 +31,7 @@ use verbatim_protocol::{JournalId, Push, Recorded};
 use crate::batch::{Batch, following};
 use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views, clamp};
 use apply::Refused;
-use schema::{Schema, told};
+use schema::Schema;
 
 pub use rebuild::Rebuild;
 
@@ -91,8 +91,7 @@ impl PostgresViews {
 
     /// How far the views are, as the database knows.
     async fn ask_checkpoint(&self) -> Result<u64, Error> {
-        let found = self.database.run(|connection| Box::pin(schema::look(connection))).await;
-        let found = found.map_err(rows::failed)?;
+        let found = self.database.run(|connection| Box::pin(schema::look(connection))).await?;
         // Another journal's, or none yet: the projector will make them.
         let checkpoint = found.checkpoint(self.journal).ok_or(Error::Behind)?;
         self.checkpoint.fetch_max(checkpoint, Ordering::AcqRel);
@@ -134,44 +133,45 @@ async fn store(
     events: Vec<Arc<Recorded>>,
 ) -> Result<bool, Error> {
     let Some(through) = events.last().map(|last| last.position) else { return Ok(true) };
-    let stored = told(database, move |connection| {
-        Box::pin(async move {
-            let mut transaction = connection.begin().await?;
-            schema::hold(&mut transaction).await?;
-            sqlx::query(schema.durability()).execute(&mut *transaction).await?;
-            let sql = "update views.source set checkpoint = $2
+    let stored = database
+        .run_to_end(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                schema::hold(&mut transaction).await?;
+                sqlx::query(schema.durability()).execute(&mut *transaction).await?;
+                let sql = "update views.source set checkpoint = $2
                        where checkpoint = $1 and journal = $3";
-            let moved = sqlx::query(&schema.of(sql))
-                .bind(from as i64)
-                .bind(through as i64)
-                .bind(journal.0.as_bytes().to_vec())
-                .execute(&mut *transaction)
-                .await?;
-            if moved.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(Ok(false));
-            }
-            let outcome = match Batch::of(events.iter().map(AsRef::as_ref)) {
-                Ok(batch) => batch.store_in(schema, &mut transaction).await,
-                Err(error) => Err(Refused::Corrupt(error.to_string())),
-            };
-            match outcome {
-                Ok(()) => {
-                    transaction.commit().await?;
-                    Ok(Ok(true))
-                }
-                Err(Refused::Corrupt(why)) => {
+                let moved = sqlx::query(&schema.of(sql))
+                    .bind(from as i64)
+                    .bind(through as i64)
+                    .bind(journal.0.as_bytes().to_vec())
+                    .execute(&mut *transaction)
+                    .await?;
+                if moved.rows_affected() == 0 {
                     transaction.rollback().await?;
-                    Ok(Err(why))
+                    return Ok(Ok(false));
                 }
-                Err(Refused::Sql(error)) => {
-                    transaction.rollback().await.ok();
-                    Err(error)
+                let outcome = match Batch::of(events.iter().map(AsRef::as_ref)) {
+                    Ok(batch) => batch.store_in(schema, &mut transaction).await,
+                    Err(error) => Err(Refused::Corrupt(error.to_string())),
+                };
+                match outcome {
+                    Ok(()) => {
+                        transaction.commit().await?;
+                        Ok(Ok(true))
+                    }
+                    Err(Refused::Corrupt(why)) => {
+                        transaction.rollback().await?;
+                        Ok(Err(why))
+                    }
+                    Err(Refused::Sql(error)) => {
+                        transaction.rollback().await.ok();
+                        Err(error)
+                    }
                 }
-            }
+            })
         })
-    })
-    .await?;
+        .await?;
     stored.map_err(Error::Corrupt)
 }
 

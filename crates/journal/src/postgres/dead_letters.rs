@@ -27,7 +27,7 @@ impl PostgresJournal {
     pub async fn dead_letters(&self, after: i64, limit: usize) -> Result<Vec<SetAside>, Error> {
         let query =
             sqlx::query(include_str!("read_dead_letters.sql")).bind(after).bind(bounded(limit));
-        let rows = self.reach.ask(|connection| Box::pin(query.fetch_all(connection))).await?;
+        let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
         let letters = rows.iter().map(set_aside).collect::<Result<_, _>>();
         Ok(letters.map_err(Failed::from)?)
     }
@@ -38,7 +38,8 @@ impl PostgresJournal {
     /// [`Error`].
     pub async fn remove_dead_letter(&self, id: i64) -> Result<bool, Error> {
         let query = sqlx::query("delete from journal.dead_letters where id = $1").bind(id);
-        let done = self.reach.tell(|connection| Box::pin(query.execute(connection))).await?;
+        let done =
+            self.database.run_to_end(|connection| Box::pin(query.execute(connection))).await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -48,8 +49,8 @@ impl PostgresJournal {
     /// [`Error`].
     pub async fn count_dead_letters(&self) -> Result<u64, Error> {
         let count: i64 = self
-            .reach
-            .ask(|connection| {
+            .database
+            .run(|connection| {
                 let sql = "select count(*) from journal.dead_letters";
                 Box::pin(sqlx::query_scalar(sql).fetch_one(connection))
             })

@@ -50,6 +50,12 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
+impl From<Postgres> for Error {
+    fn from(error: Postgres) -> Self {
+        Failed::from(error).into()
+    }
+}
+
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Self {
         match failed {

@@ -20,7 +20,8 @@ impl Import for PostgresJournal {
             "update journal.journal set id = $1::uuid where not exists (select from journal.events)",
         )
         .bind(id.to_string());
-        let adopted = self.reach.tell(|connection| Box::pin(query.execute(connection))).await?;
+        let adopted =
+            self.database.run_to_end(|connection| Box::pin(query.execute(connection))).await?;
         if adopted.rows_affected() == 0 {
             return Err(another(self.id));
         }
@@ -35,8 +36,10 @@ impl Import for PostgresJournal {
             .collect::<Result<_, _>>()
             .map_err(|error| Error::Corrupt(error.to_string()))?;
         let stored = self
-            .reach
-            .tell(|connection| Box::pin(async move { store(connection, &events, &payloads).await }))
+            .database
+            .run_to_end(|connection| {
+                Box::pin(async move { store(connection, &events, &payloads).await })
+            })
             .await?;
         stored.map_err(Error::Corrupt)
     }

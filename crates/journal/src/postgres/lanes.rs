@@ -36,7 +36,8 @@ impl Lanes for PostgresJournal {
         let query = sqlx::query(include_str!("renew_lanes.sql"))
             .bind(worker.to_string())
             .bind(lease.as_secs_f64());
-        let rows = self.reach.tell(|connection| Box::pin(query.fetch_all(connection))).await?;
+        let rows =
+            self.database.run_to_end(|connection| Box::pin(query.fetch_all(connection))).await?;
         let surplus = match rows.first() {
             Some(row) => row.try_get::<i64, _>(5).map_err(Failed::from)? as usize,
             None => 0,
@@ -51,7 +52,7 @@ impl Lanes for PostgresJournal {
         }
         let (lanes, epochs) = arrays(claims);
         let query = sqlx::query("select journal.release_lanes($1, $2)").bind(lanes).bind(epochs);
-        self.reach.tell(|connection| Box::pin(query.execute(connection))).await?;
+        self.database.run_to_end(|connection| Box::pin(query.execute(connection))).await?;
         Ok(())
     }
 
@@ -63,7 +64,7 @@ impl Lanes for PostgresJournal {
         let query =
             sqlx::query_scalar("select journal.raise_lanes($1, $2)").bind(lanes).bind(epochs);
         let raised: Vec<Option<i64>> =
-            self.reach.tell(|connection| Box::pin(query.fetch_one(connection))).await?;
+            self.database.run_to_end(|connection| Box::pin(query.fetch_one(connection))).await?;
         let raised = claims.iter().zip(raised).map(|(claim, epoch)| {
             epoch.map(|epoch| Claim { lane: claim.lane, epoch: epoch as u64 })
         });

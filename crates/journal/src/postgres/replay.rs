@@ -7,8 +7,9 @@ use postgres_es::PostgresEventRepository;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use verbatim_domain::{AggregateType, Conversation, Event, Inbox, StreamId};
 
+use verbatim_postgres::PATIENCE;
+
 use super::PostgresJournal;
-use super::reach::PATIENCE;
 use crate::Error;
 
 /// Events that are held in memory at once.
@@ -30,7 +31,7 @@ impl PostgresJournal {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(PATIENCE)
-            .connect_lazy_with((*self.reach.0.pool().connect_options()).clone());
+            .connect_lazy_with((*self.database.pool().connect_options()).clone());
         let mut sequence = 0;
         loop {
             let page = tokio::time::timeout(PATIENCE, read_page(&pool, stream, sequence))

@@ -4,7 +4,7 @@ use sqlx::Row;
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
-use super::{Failed, Reach};
+use super::Failed;
 use crate::Error;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres/journal");
@@ -16,9 +16,9 @@ pub(super) async fn migrate(database: &Database) -> Result<(), Error> {
 }
 
 /// The journal's id, if all migrations have been made, and no others.
-pub(super) async fn check(reach: &Reach) -> Result<JournalId, Error> {
-    let is_there: bool = reach
-        .ask(|connection| {
+pub(super) async fn check(database: &Database) -> Result<JournalId, Error> {
+    let is_there: bool = database
+        .run(|connection| {
             let sql = "select to_regclass('journal._sqlx_migrations') is not null";
             Box::pin(sqlx::query_scalar(sql).fetch_one(connection))
         })
@@ -26,8 +26,8 @@ pub(super) async fn check(reach: &Reach) -> Result<JournalId, Error> {
     if !is_there {
         return Err(refused("is missing: migrate the database first"));
     }
-    let made: Vec<i64> = reach
-        .ask(|connection| {
+    let made: Vec<i64> = database
+        .run(|connection| {
             let sql = "select version from journal._sqlx_migrations where success order by version";
             Box::pin(sqlx::query_scalar(sql).fetch_all(connection))
         })
@@ -39,8 +39,8 @@ pub(super) async fn check(reach: &Reach) -> Result<JournalId, Error> {
     if let Some(missing) = known().find(|version| !made.contains(version)) {
         return Err(refused(&format!("is an older version's: migration {missing} is to be made")));
     }
-    let row = reach
-        .ask(|connection| {
+    let row = database
+        .run(|connection| {
             let sql = "select id::text, current_setting('fsync') = 'on' from journal.journal";
             Box::pin(sqlx::query(sql).fetch_one(connection))
         })

@@ -2,9 +2,10 @@
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
+use verbatim_postgres::Database;
 
+use super::Failed;
 use super::group::{self, Request};
-use super::{Failed, Reach};
 use crate::{Appended, Error};
 
 /// Past this many events, or bytes of payloads, no more requests are taken into a call. One request
@@ -58,12 +59,12 @@ impl Group {
 }
 
 pub(super) struct Writer {
-    reach: Reach,
+    database: Database,
 }
 
 impl Writer {
-    pub(super) fn new(reach: Reach) -> Self {
-        Self { reach }
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
     }
 
     /// Commits what is handed in, in that order, until the queue is closed and empty.
@@ -139,8 +140,8 @@ impl Writer {
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Vec<Appended>, Failed>>, Failed> {
         let (requests, rows) = self
-            .reach
-            .ask(|connection| {
+            .database
+            .run(|connection| {
                 Box::pin(async move {
                     let rows = group::append(connection, &requests).await?;
                     Ok((requests, rows))
@@ -151,12 +152,13 @@ impl Writer {
     }
 
     async fn check(&self) -> Result<i64, Failed> {
-        self.reach
-            .ask(|connection| {
+        Ok(self
+            .database
+            .run(|connection| {
                 let sql = "select journal.check_writable()";
                 Box::pin(sqlx::query_scalar(sql).fetch_one(connection))
             })
-            .await
+            .await?)
     }
 }
 

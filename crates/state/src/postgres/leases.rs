@@ -5,7 +5,6 @@ use std::time::Duration;
 use uuid::Uuid;
 use verbatim_postgres::Database;
 
-use super::unbroken;
 use crate::{Epoch, Error};
 
 /// The roles of which one process at a time may do the work, and who has them. A lease ends by the
@@ -34,16 +33,20 @@ impl Leases {
         lease: Duration,
     ) -> Result<Option<Epoch>, Error> {
         let role = role.to_owned();
-        let raised: Option<i64> = unbroken(&self.database, move |connection| {
-            Box::pin(
-                sqlx::query_scalar("select state.acquire_role($1, $2, make_interval(secs => $3))")
+        let raised: Option<i64> = self
+            .database
+            .run_to_end(move |connection| {
+                Box::pin(
+                    sqlx::query_scalar(
+                        "select state.acquire_role($1, $2, make_interval(secs => $3))",
+                    )
                     .bind(role)
                     .bind(worker.to_string())
                     .bind(lease.as_secs_f64())
                     .fetch_one(connection),
-            )
-        })
-        .await?;
+                )
+            })
+            .await?;
         Ok(raised.map(|epoch| epoch as u64))
     }
 
@@ -59,17 +62,19 @@ impl Leases {
         lease: Duration,
     ) -> Result<bool, Error> {
         let role = role.to_owned();
-        let renewed = unbroken(&self.database, move |connection| {
-            Box::pin(
-                sqlx::query(include_str!("renew_role.sql"))
-                    .bind(role)
-                    .bind(worker.to_string())
-                    .bind(epoch as i64)
-                    .bind(lease.as_secs_f64())
-                    .execute(connection),
-            )
-        })
-        .await?;
+        let renewed = self
+            .database
+            .run_to_end(move |connection| {
+                Box::pin(
+                    sqlx::query(include_str!("renew_role.sql"))
+                        .bind(role)
+                        .bind(worker.to_string())
+                        .bind(epoch as i64)
+                        .bind(lease.as_secs_f64())
+                        .execute(connection),
+                )
+            })
+            .await?;
         Ok(renewed.rows_affected() == 1)
     }
 
@@ -80,16 +85,17 @@ impl Leases {
     /// [`Error::Unavailable`].
     pub async fn release(&self, role: &str, worker: Uuid, epoch: Epoch) -> Result<(), Error> {
         let role = role.to_owned();
-        unbroken(&self.database, move |connection| {
-            Box::pin(
-                sqlx::query(include_str!("release_role.sql"))
-                    .bind(role)
-                    .bind(worker.to_string())
-                    .bind(epoch as i64)
-                    .execute(connection),
-            )
-        })
-        .await?;
+        self.database
+            .run_to_end(move |connection| {
+                Box::pin(
+                    sqlx::query(include_str!("release_role.sql"))
+                        .bind(role)
+                        .bind(worker.to_string())
+                        .bind(epoch as i64)
+                        .execute(connection),
+                )
+            })
+            .await?;
         Ok(())
     }
 }

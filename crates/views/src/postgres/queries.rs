@@ -15,7 +15,7 @@ use verbatim_protocol::client::{
 };
 use verbatim_protocol::{JournalId, List, MessagePush, Push, Refresh, Timestamp};
 
-use super::rows::{self, column, failed, number, parsed, text, time, uuid, written};
+use super::rows::{self, column, number, parsed, text, time, uuid, written};
 use crate::cursor::{self, List as Cursors};
 use crate::recipients::Recipients;
 use crate::window::Window;
@@ -27,15 +27,15 @@ const SHOWN: usize = 140;
 type Asked = Query<'static, Postgres, PgArguments>;
 
 pub(super) async fn all(database: &Database, query: Asked) -> Result<Vec<PgRow>, Error> {
-    database.run(|connection| Box::pin(query.fetch_all(connection))).await.map_err(failed)
+    Ok(database.run(|connection| Box::pin(query.fetch_all(connection))).await?)
 }
 
 async fn optional(database: &Database, query: Asked) -> Result<Option<PgRow>, Error> {
-    database.run(|connection| Box::pin(query.fetch_optional(connection))).await.map_err(failed)
+    Ok(database.run(|connection| Box::pin(query.fetch_optional(connection))).await?)
 }
 
 async fn one(database: &Database, query: Asked) -> Result<PgRow, Error> {
-    database.run(|connection| Box::pin(query.fetch_one(connection))).await.map_err(failed)
+    Ok(database.run(|connection| Box::pin(query.fetch_one(connection))).await?)
 }
 
 macro_rules! asked {

@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 use verbatim_protocol::{JournalId, Recorded};
 
 use super::schema::{self, Schema};
-use super::{PostgresViews, rows, store};
+use super::{PostgresViews, store};
 use crate::Error;
 use crate::batch::following;
 use verbatim_postgres::Database;
@@ -54,7 +54,7 @@ impl PostgresViews {
     /// # Errors
     /// [`Error::Unavailable`], also while another rebuild is under way.
     pub async fn begin_rebuild(&self) -> Result<Rebuild, Error> {
-        let unreachable = |error| rows::failed(verbatim_postgres::Error::Unreachable(error));
+        let unreachable = verbatim_postgres::Error::Unreachable;
         let holder = self.database.pool().acquire().await.map_err(unreachable)?;
         let mut holder = holder.detach();
         let is_free: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")

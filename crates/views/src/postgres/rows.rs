@@ -12,14 +12,16 @@ use verbatim_protocol::client::{Message, SenderInfo, SenderKind};
 
 use crate::{Error, StreamMessage};
 
-/// How an error of the database reads: a broken constraint or an unreadable value is an event or a
-/// row that can't be; everything else may pass.
-pub(super) fn failed(error: verbatim_postgres::Error) -> Error {
-    match error {
-        verbatim_postgres::Error::Refused(error) if damaged(&error) => {
-            Error::Corrupt(error.to_string())
+/// A broken constraint or an unreadable value is an event or a row that can't be; everything else may
+/// pass.
+impl From<verbatim_postgres::Error> for Error {
+    fn from(error: verbatim_postgres::Error) -> Self {
+        match error {
+            verbatim_postgres::Error::Refused(error) if damaged(&error) => {
+                Self::Corrupt(error.to_string())
+            }
+            other => Self::Unavailable(Box::new(other)),
         }
-        other => Error::Unavailable(Box::new(other)),
     }
 }
 

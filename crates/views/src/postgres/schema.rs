@@ -7,7 +7,6 @@ use sqlx::{Connection, Executor, Row};
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
-use super::rows::failed;
 use crate::Error;
 
 /// Stands for the schema and for what the projector makes of events. Raised with either; views of an
@@ -143,24 +142,25 @@ async fn name(
 
 /// Makes the tables where they are missing or an older version's.
 pub(super) async fn migrate(database: &Database) -> Result<(), Error> {
-    let found = told(database, |connection| {
-        Box::pin(async move {
-            let mut transaction = connection.begin().await?;
-            hold_alone(&mut transaction).await?;
-            let found = look(&mut transaction).await?;
-            let outdated = match &found {
-                Found::Nothing => true,
-                Found::Empty => false,
-                Found::Views { version, .. } => *version < VIEWS_VERSION,
-            };
-            if outdated {
-                create(&mut transaction, Schema::Live).await?;
-            }
-            transaction.commit().await?;
-            Ok(found)
+    let found = database
+        .run_to_end(|connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                hold_alone(&mut transaction).await?;
+                let found = look(&mut transaction).await?;
+                let outdated = match &found {
+                    Found::Nothing => true,
+                    Found::Empty => false,
+                    Found::Views { version, .. } => *version < VIEWS_VERSION,
+                };
+                if outdated {
+                    create(&mut transaction, Schema::Live).await?;
+                }
+                transaction.commit().await?;
+                Ok(found)
+            })
         })
-    })
-    .await?;
+        .await?;
     if found.is_newer() {
         return Err(Error::Unavailable("the schema views is a newer version's".into()));
     }
@@ -170,94 +170,81 @@ pub(super) async fn migrate(database: &Database) -> Result<(), Error> {
 /// The checkpoint of a journal's views, which are made anew if they are another's.
 pub(super) async fn open(database: &Database, journal: JournalId) -> Result<u64, Error> {
     migrate(database).await?;
-    told(database, move |connection| {
-        Box::pin(async move {
-            let mut transaction = connection.begin().await?;
-            hold_alone(&mut transaction).await?;
-            let found = look(&mut transaction).await?;
-            let checkpoint = found.checkpoint(journal);
-            if checkpoint.is_none() {
-                if found != Found::Empty {
-                    tracing::warn!("the views are another journal's: they start anew");
-                    create(&mut transaction, Schema::Live).await?;
+    Ok(database
+        .run_to_end(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                hold_alone(&mut transaction).await?;
+                let found = look(&mut transaction).await?;
+                let checkpoint = found.checkpoint(journal);
+                if checkpoint.is_none() {
+                    if found != Found::Empty {
+                        tracing::warn!("the views are another journal's: they start anew");
+                        create(&mut transaction, Schema::Live).await?;
+                    }
+                    name(&mut transaction, Schema::Live, journal).await?;
                 }
-                name(&mut transaction, Schema::Live, journal).await?;
-            }
-            transaction.commit().await?;
-            Ok(checkpoint.unwrap_or(0))
+                transaction.commit().await?;
+                Ok(checkpoint.unwrap_or(0))
+            })
         })
-    })
-    .await
+        .await?)
 }
 
 /// Makes empty views of a journal beside those in use.
 pub(super) async fn begin_next(database: &Database, journal: JournalId) -> Result<(), Error> {
-    told(database, move |connection| {
-        Box::pin(async move {
-            let mut transaction = connection.begin().await?;
-            create(&mut transaction, Schema::Next).await?;
-            name(&mut transaction, Schema::Next, journal).await?;
-            transaction.commit().await
+    Ok(database
+        .run_to_end(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                create(&mut transaction, Schema::Next).await?;
+                name(&mut transaction, Schema::Next, journal).await?;
+                transaction.commit().await
+            })
         })
-    })
-    .await
+        .await?)
 }
 
 /// Puts the new views in place of those in use, unless they are behind. Queries under way end on the
 /// old ones; the next find the new.
 pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
-    let exchanged = told(database, |connection| {
-        Box::pin(async move {
-            let mut transaction = connection.begin().await?;
-            hold_alone(&mut transaction).await?;
-            let (live, next): (i64, i64) = sqlx::query_as(
-                "select live.checkpoint, next.checkpoint
+    let exchanged = database
+        .run_to_end(|connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                hold_alone(&mut transaction).await?;
+                let (live, next): (i64, i64) = sqlx::query_as(
+                    "select live.checkpoint, next.checkpoint
                  from views.source as live cross join views_next.source as next",
-            )
-            .fetch_one(&mut *transaction)
-            .await?;
-            if next < live {
-                transaction.rollback().await?;
-                return Ok(None);
-            }
-            sqlx::query(Schema::Live.durability()).execute(&mut *transaction).await?;
-            (&mut *transaction)
-                .execute(
-                    "drop schema if exists views_old cascade;
+                )
+                .fetch_one(&mut *transaction)
+                .await?;
+                if next < live {
+                    transaction.rollback().await?;
+                    return Ok(None);
+                }
+                sqlx::query(Schema::Live.durability()).execute(&mut *transaction).await?;
+                (&mut *transaction)
+                    .execute(
+                        "drop schema if exists views_old cascade;
                      alter schema views rename to views_old;
                      alter schema views_next rename to views",
-                )
-                .await?;
-            transaction.commit().await?;
-            Ok(Some(next as u64))
+                    )
+                    .await?;
+                transaction.commit().await?;
+                Ok(Some(next as u64))
+            })
         })
-    })
-    .await?;
+        .await?;
     let Some(checkpoint) = exchanged else { return Err(Error::Behind) };
     // Apart, because it waits for the queries that still read the old ones.
-    let dropped = told(database, |connection| {
-        Box::pin(connection.execute("drop schema if exists views_old cascade"))
-    })
-    .await;
+    let dropped = database
+        .run_to_end(|connection| {
+            Box::pin(connection.execute("drop schema if exists views_old cascade"))
+        })
+        .await;
     if let Err(error) = dropped {
         tracing::warn!(%error, "the replaced views are removed by the next rebuild");
     }
     Ok(checkpoint)
-}
-
-/// Runs work that changes something in a task of its own, so that no caller cuts it short.
-pub(super) async fn told<T, W>(database: &Database, work: W) -> Result<T, Error>
-where
-    T: Send + 'static,
-    W: for<'c> FnOnce(
-            &'c mut PgConnection,
-        ) -> futures::future::BoxFuture<'c, Result<T, sqlx::Error>>
-        + Send
-        + 'static,
-{
-    let database = database.clone();
-    match tokio::spawn(async move { database.run(work).await }).await {
-        Ok(outcome) => outcome.map_err(failed),
-        Err(error) => Err(Error::Unavailable(Box::new(error))),
-    }
 }

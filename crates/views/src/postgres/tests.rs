@@ -121,3 +121,29 @@ async fn a_newer_versions_views_are_left_alone() {
     assert!(refused.is_err_and(|error| error.to_string().contains("newer")));
     assert!(PostgresViews::open(database, JOURNAL).await.is_err());
 }
+
+#[tokio::test]
+async fn while_the_database_is_away_it_is_unavailable_within_five_seconds_and_then_goes_on() {
+    let place = Place::start().await;
+    let mut history = varied();
+    let proxy = verbatim_postgres::testing::Proxy::to(&place.0).await;
+    let database = Database::connect_with(proxy.options().clone(), 4).await.expect("it connects");
+    let views = PostgresViews::open(database, JOURNAL).await.expect("the views open");
+    views.apply(history.events()).await.expect("applied");
+    let from = history.head();
+    history.say("talk", "ann", "while it is away");
+    proxy.block();
+    let limit = Duration::from_secs(5);
+    let user = "ann".parse().expect("a user id");
+    let asked = tokio::time::timeout(limit, views.unread_notifications(&user));
+    let applied = tokio::time::timeout(limit, views.apply(history.after(from)));
+    let (asked, applied) = tokio::join!(asked, applied);
+    assert!(matches!(asked.expect("in time"), Err(Error::Unavailable(_))));
+    assert!(matches!(applied.expect("in time"), Err(Error::Unavailable(_))));
+    proxy.unblock();
+    let end = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = views.apply(history.after(from)).await {
+        assert!(Instant::now() < end, "{error}");
+    }
+    assert_shows(&views, history.events(), &USERS).await;
+}

@@ -52,7 +52,7 @@ async fn what_is_unique_is_so_in_the_database_too() {
         ("'inbox', 'a', 0, 'E', '1', '{}', '{}', 2, 0, null, null", "events_numbers"),
     ] {
         let refused = run(&place, &format!("{ROW} ({columns})")).await.expect_err(constraint);
-        assert_eq!(verbatim_postgres::broken_constraint(&refused), Some(constraint));
+        assert_eq!(verbatim_postgres::testing::broken_constraint(&refused), Some(constraint));
     }
 }
 
