@@ -12,9 +12,11 @@ mod batch;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cursor;
+mod lists;
 pub mod postgres;
 mod project;
 mod recipients;
+mod rows;
 mod sqlite;
 mod window;
 

@@ -1,28 +1,21 @@
 //! What gateways ask.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, query};
-use verbatim_domain::conversation::ConversationKind;
 use verbatim_domain::{ConversationId, MessageId, NotificationId, UserId};
 use verbatim_postgres::Database;
-use verbatim_protocol::client::{
-    Conversation, Delivery, DeliveryStatus, Message, Notification, NotificationKind, Page,
-    SenderInfo,
-};
-use verbatim_protocol::{JournalId, List, MessagePush, Push, Refresh, Timestamp};
+use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
+use verbatim_protocol::{JournalId, Push};
 
-use super::rows::{self, column, number, parsed, text, time, uuid, written};
-use crate::cursor::{self, List as Cursors};
-use crate::recipients::Recipients;
+use super::rows::column;
+use crate::cursor::List;
+use crate::lists::Start;
+use crate::rows::{self, MembersByKey, delivery, kind, notification, number, signed, uuid, word};
 use crate::window::Window;
-use crate::{Error, Member, Members, MessageRange, PageRequest, StreamMessage, clamp};
-
-/// How many characters of a message its notification shows.
-const SHOWN: usize = 140;
+use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, clamp, recipients};
 
 type Asked = Query<'static, Postgres, PgArguments>;
 
@@ -44,9 +37,6 @@ macro_rules! asked {
     };
 }
 
-/// The members of conversations, by key, each in the order in which they joined.
-type MembersByKey = HashMap<u64, Vec<Member>>;
-
 pub(super) async fn conversation(
     database: &Database,
     reader: &UserId,
@@ -55,7 +45,7 @@ pub(super) async fn conversation(
     let asked = asked!("select_conversation.sql").bind(reader.to_string()).bind(id.to_string());
     let Some(row) = optional(database, asked).await? else { return Ok(None) };
     let members = members_of(database, vec![number(&row, 0)?]).await?;
-    shown(&row, &members).map(Some)
+    rows::conversation(&row, &members).map(Some)
 }
 
 pub(super) async fn conversations(
@@ -64,55 +54,18 @@ pub(super) async fn conversations(
     reader: &UserId,
     page: &PageRequest,
 ) -> Result<Page<Conversation>, Error> {
-    let below = match &page.cursor {
-        None => i64::MAX as u64,
-        Some(text) => match cursor::decode(text, journal)? {
-            (Cursors::Conversations, [below]) => below,
-            _ => return Err(Error::BadCursor),
-        },
-    };
-    let limit = clamp(page.limit);
-    // One more than the page tells whether another follows.
+    let start = Start::of_conversations(page, journal)?;
     let asked = asked!("select_conversations.sql")
         .bind(reader.to_string())
-        .bind(below as i64)
-        .bind(i64::from(limit) + 1);
+        .bind(start.below as i64)
+        .bind(start.rows());
     let mut found = all(database, asked).await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next_cursor = match found.last() {
-        Some(row) if more => {
-            Some(cursor::encode(Cursors::Conversations, journal, [number(row, 7)?]))
-        }
-        _ => None,
-    };
+    let next_cursor = start.cut(&mut found, journal, |row| number(row, 7))?;
     let keys = found.iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?;
     let members = members_of(database, keys).await?;
-    let data = found.iter().map(|row| shown(row, &members)).collect::<Result<_, _>>()?;
+    let data =
+        found.iter().map(|row| rows::conversation(row, &members)).collect::<Result<_, _>>()?;
     Ok(Page { data, next_cursor })
-}
-
-fn shown(row: &PgRow, members: &MembersByKey) -> Result<Conversation, Error> {
-    let members = members.get(&number(row, 0)?).map_or(&[][..], Vec::as_slice);
-    let last: Option<i64> = column(row, 9)?;
-    Ok(Conversation {
-        id: parsed(row, 1)?,
-        kind: kind(column(row, 2)?)?,
-        title: written(row, 3)?,
-        member_ids: members.iter().map(|member| member.user_id.clone()).collect(),
-        created_by: parsed(row, 4)?,
-        last_message: last.map(|_| rows::message(row, 9)).transpose()?.map(|last| last.message),
-        unread_count: number(row, 8)?,
-        created_at: time(row, 5)?,
-        updated_at: time(row, 6)?,
-    })
-}
-
-fn kind(name: &str) -> Result<ConversationKind, Error> {
-    [ConversationKind::Direct, ConversationKind::Group]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
-        .ok_or_else(|| Error::Corrupt(format!("a conversation of kind {name:?}")))
 }
 
 async fn members_of(database: &Database, keys: Vec<u64>) -> Result<MembersByKey, Error> {
@@ -121,12 +74,7 @@ async fn members_of(database: &Database, keys: Vec<u64>) -> Result<MembersByKey,
     }
     let wanted: Vec<i64> = keys.iter().map(|key| *key as i64).collect();
     let found = all(database, asked!("select_members.sql").bind(wanted)).await?;
-    let mut members = MembersByKey::with_capacity(keys.len());
-    for row in &found {
-        let member = Member { user_id: parsed(row, 1)?, joined_position: number(row, 2)? };
-        members.entry(number(row, 0)?).or_default().push(member);
-    }
-    Ok(members)
+    rows::members(&found)
 }
 
 pub(super) async fn members(
@@ -138,7 +86,7 @@ pub(super) async fn members(
     let Some(row) = optional(database, asked).await? else { return Ok(None) };
     let key = number(&row, 0)?;
     let members = members_of(database, vec![key]).await?.remove(&key).unwrap_or_default();
-    Ok(Some(Members { kind: kind(column(&row, 1)?)?, members }))
+    Ok(Some(Members { kind: kind(word(&row, 1)?)?, members }))
 }
 
 pub(super) async fn is_member(
@@ -210,48 +158,8 @@ pub(super) async fn pushes(
         |asked: Asked| asked.bind(signed(after)).bind(signed(through)).bind(i64::from(limit));
     let messages = all(database, bounds(asked!("select_pushed_messages.sql"))).await?;
     let refreshes = all(database, bounds(asked!("select_refreshes.sql"))).await?;
-    let mut pushes = Vec::with_capacity(messages.len() + refreshes.len());
-    for row in &refreshes {
-        pushes.push(Push::Refresh(Refresh {
-            position: number(row, 0)?,
-            list: list(column(row, 1)?)?,
-            user_id: parsed(row, 2)?,
-        }));
-    }
-    let keys: Vec<u64> = messages.iter().map(|row| number(row, 11)).collect::<Result<_, _>>()?;
-    let mut distinct = keys.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let mut recipients = Recipients::new(members_of(database, distinct).await?);
-    for (row, key) in messages.iter().zip(keys) {
-        let StreamMessage { position, message } = rows::message(row, 0)?;
-        let json =
-            serde_json::to_string(&message).map_err(|error| Error::Unavailable(Box::new(error)))?;
-        pushes.push(Push::Message(MessagePush {
-            position,
-            message_id: message.id,
-            conversation_id: message.conversation_id,
-            sender_id: message.sender_id,
-            recipients: recipients.at(key, position),
-            message: Arc::from(json),
-        }));
-    }
-    pushes.sort_unstable_by_key(Push::position);
-    pushes.truncate(limit as usize);
-    Ok(pushes)
-}
-
-fn list(name: &str) -> Result<List, Error> {
-    match name {
-        "conversations" => Ok(List::Conversations),
-        "notifications" => Ok(List::Notifications),
-        other => Err(Error::Corrupt(format!("a push of the list {other:?}"))),
-    }
-}
-
-/// A position as a column holds it; greater ones than any are the greatest.
-fn signed(position: u64) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
+    let members = members_of(database, recipients::conversations(&messages)?).await?;
+    recipients::pushes(&messages, &refreshes, members, limit)
 }
 
 pub(super) async fn delivered_through(database: &Database, user: &UserId) -> Result<u64, Error> {
@@ -266,58 +174,16 @@ pub(super) async fn notifications(
     unread_only: bool,
     page: &PageRequest,
 ) -> Result<Page<Notification>, Error> {
-    // A cursor remembers which of the two lists it leads on in.
-    let first = if unread_only { Cursors::UnreadNotifications } else { Cursors::Notifications };
-    let (list, below) = match &page.cursor {
-        None => (first, i64::MAX as u64),
-        Some(text) => match cursor::decode(text, journal)? {
-            (list @ (Cursors::Notifications | Cursors::UnreadNotifications), [below]) => {
-                (list, below)
-            }
-            _ => return Err(Error::BadCursor),
-        },
-    };
-    let asked = match list {
-        Cursors::UnreadNotifications => asked!("select_unread_notifications.sql"),
+    let start = Start::of_notifications(page, journal, unread_only)?;
+    let asked = match start.list {
+        List::UnreadNotifications => asked!("select_unread_notifications.sql"),
         _ => asked!("select_notifications.sql"),
     };
-    let limit = clamp(page.limit);
-    // One more than the page tells whether another follows.
-    let asked = asked.bind(user.to_string()).bind(below as i64).bind(i64::from(limit) + 1);
+    let asked = asked.bind(user.to_string()).bind(start.below as i64).bind(start.rows());
     let mut found = all(database, asked).await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next_cursor = match found.last() {
-        Some(row) if more => Some(cursor::encode(list, journal, [number(row, 0)?])),
-        _ => None,
-    };
+    let next_cursor = start.cut(&mut found, journal, |row| number(row, 0))?;
     let data = found.iter().map(|row| notification(row, user)).collect::<Result<_, _>>()?;
     Ok(Page { data, next_cursor })
-}
-
-fn notification(row: &PgRow, user: &UserId) -> Result<Notification, Error> {
-    let read_at: Option<i64> = column(row, 3)?;
-    let sender_id: UserId = parsed(row, 6)?;
-    let said: &[u8] = column(row, 9)?;
-    // The last character may be cut; it lies beyond those that are shown.
-    let content = String::from_utf8_lossy(said).chars().take(SHOWN).collect();
-    Ok(Notification {
-        id: NotificationId(uuid(row, 1)?),
-        user_id: user.clone(),
-        kind: NotificationKind::Message,
-        conversation_id: parsed(row, 4)?,
-        message_id: MessageId(uuid(row, 5)?),
-        sender_id: sender_id.clone(),
-        sender_info: SenderInfo {
-            user_id: sender_id,
-            email: written(row, 8)?,
-            role: text(row, 7)?,
-        },
-        content,
-        is_read: read_at.is_some(),
-        read_at: read_at.map(Timestamp),
-        created_at: time(row, 2)?,
-    })
 }
 
 pub(super) async fn unread(database: &Database, user: &UserId) -> Result<u64, Error> {
@@ -344,15 +210,4 @@ pub(super) async fn deliveries(
     let rows = all(database, asked).await?;
     let deliveries = rows.iter().map(delivery).collect::<Result<_, _>>()?;
     Ok(Some((found.message.conversation_id, deliveries)))
-}
-
-fn delivery(row: &PgRow) -> Result<Delivery, Error> {
-    let delivered: Option<i64> = column(row, 1)?;
-    let notified: Option<i64> = column(row, 2)?;
-    let (status, updated_at) = match (delivered, notified) {
-        (Some(at), _) => (DeliveryStatus::Delivered, Timestamp(at)),
-        (None, Some(at)) => (DeliveryStatus::Offline, Timestamp(at)),
-        (None, None) => (DeliveryStatus::Pending, time(row, 3)?),
-    };
-    Ok(Delivery { user_id: parsed(row, 0)?, status, updated_at })
 }

@@ -1,16 +1,13 @@
 //! Rows and errors, as the port has them.
 
-use std::str::FromStr;
-
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row, Type};
-use uuid::Uuid;
-use verbatim_domain::MessageId;
-use verbatim_domain::conversation::Attachment;
-use verbatim_protocol::Timestamp;
-use verbatim_protocol::client::{Message, SenderInfo, SenderKind};
 
-use crate::{Error, StreamMessage};
+use crate::Error;
+use crate::rows::Columns;
+
+/// How many characters of a message its notification shows.
+const SHOWN: usize = 140;
 
 /// A broken constraint or an unreadable value is an event or a row that can't be; everything else may
 /// pass.
@@ -41,69 +38,29 @@ where
     row.try_get(index).map_err(|error| Error::Corrupt(error.to_string()))
 }
 
-/// A column that is never negative.
-pub(super) fn number(row: &PgRow, index: usize) -> Result<u64, Error> {
-    let value: i64 = column(row, index)?;
-    u64::try_from(value).map_err(|_| Error::Corrupt(format!("column {index} holds {value}")))
-}
+impl Columns for PgRow {
+    fn integer(&self, index: usize) -> Result<Option<i64>, Error> {
+        column(self, index)
+    }
 
-pub(super) fn parsed<T>(row: &PgRow, index: usize) -> Result<T, Error>
-where
-    T: FromStr<Err: std::fmt::Display>,
-{
-    let text: &str = column(row, index)?;
-    text.parse().map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
-}
+    fn word(&self, index: usize) -> Result<Option<&str>, Error> {
+        column(self, index)
+    }
 
-pub(super) fn uuid(row: &PgRow, index: usize) -> Result<Uuid, Error> {
-    let bytes: &[u8] = column(row, index)?;
-    Uuid::from_slice(bytes).map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
-}
+    fn written(&self, index: usize) -> Result<Option<String>, Error> {
+        let bytes: Option<&[u8]> = column(self, index)?;
+        bytes
+            .map(|bytes| String::from_utf8(bytes.to_vec()))
+            .transpose()
+            .map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
+    }
 
-pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, Error> {
-    column(row, index).map(Timestamp)
-}
+    fn bytes(&self, index: usize) -> Result<&[u8], Error> {
+        column(self, index)
+    }
 
-/// Text that is kept as bytes.
-pub(super) fn written(row: &PgRow, index: usize) -> Result<Option<String>, Error> {
-    let bytes: Option<&[u8]> = column(row, index)?;
-    bytes
-        .map(|bytes| String::from_utf8(bytes.to_vec()))
-        .transpose()
-        .map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
-}
-
-/// The same, where there always is some.
-pub(super) fn text(row: &PgRow, index: usize) -> Result<String, Error> {
-    written(row, index)?.ok_or_else(|| Error::Corrupt(format!("column {index} is null")))
-}
-
-/// Reads a message from the eleven columns that every statement gives alike, from `first` on.
-pub(super) fn message(row: &PgRow, first: usize) -> Result<StreamMessage, Error> {
-    let attachments: Option<&str> = column(row, first + 8)?;
-    let client_message_id = written(row, first + 10)?;
-    let sender_id: verbatim_domain::UserId = parsed(row, first + 4)?;
-    let role = text(row, first + 5)?;
-    let unreadable = |what: &dyn std::fmt::Display| Error::Corrupt(format!("a message: {what}"));
-    Ok(StreamMessage {
-        position: number(row, first)?,
-        message: Message {
-            id: MessageId(uuid(row, first + 1)?),
-            conversation_id: parsed(row, first + 2)?,
-            sender: SenderKind::of_role(&role),
-            sender_id: sender_id.clone(),
-            content: text(row, first + 7)?,
-            attachments: attachments
-                .map_or(Ok(Vec::new()), serde_json::from_str::<Vec<Attachment>>)
-                .map_err(|error| unreadable(&error))?,
-            sender_info: SenderInfo { user_id: sender_id, email: written(row, first + 9)?, role },
-            created_at: time(row, first + 6)?,
-            sequence: number(row, first + 3)?,
-            cursor: None,
-            client_message_id: client_message_id
-                .map(|id| id.parse())
-                .transpose()
-                .map_err(|error| unreadable(&error))?,
-        },
-    })
+    fn excerpt(&self, index: usize) -> Result<String, Error> {
+        // The last character may be cut; it lies beyond those that are shown.
+        Ok(String::from_utf8_lossy(self.bytes(index)?).chars().take(SHOWN).collect())
+    }
 }

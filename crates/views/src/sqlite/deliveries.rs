@@ -1,13 +1,12 @@
 //! What reached whom.
 
 use sqlx::SqlitePool;
-use sqlx::sqlite::SqliteRow;
 use verbatim_domain::{ConversationId, MessageId, UserId};
-use verbatim_protocol::Timestamp;
-use verbatim_protocol::client::{Delivery, DeliveryStatus};
+use verbatim_protocol::client::Delivery;
 
-use super::rows::{column, failed, number, parsed, time};
+use super::rows::failed;
 use crate::Error;
+use crate::rows::{delivery, number};
 
 /// The user's delivered mark.
 pub(super) async fn through(pool: &SqlitePool, user: &UserId) -> Result<u64, Error> {
@@ -31,15 +30,4 @@ pub(super) async fn of_message(
         .map_err(failed)?;
     let deliveries = rows.iter().map(delivery).collect::<Result<_, _>>()?;
     Ok(Some((found.message.conversation_id, deliveries)))
-}
-
-fn delivery(row: &SqliteRow) -> Result<Delivery, Error> {
-    let delivered: Option<i64> = column(row, 1)?;
-    let notified: Option<i64> = column(row, 2)?;
-    let (status, updated_at) = match (delivered, notified) {
-        (Some(at), _) => (DeliveryStatus::Delivered, Timestamp(at)),
-        (None, Some(at)) => (DeliveryStatus::Offline, Timestamp(at)),
-        (None, None) => (DeliveryStatus::Pending, time(row, 3)?),
-    };
-    Ok(Delivery { user_id: parsed(row, 0)?, status, updated_at })
 }

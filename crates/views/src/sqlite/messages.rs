@@ -5,7 +5,8 @@ use verbatim_domain::{ConversationId, MessageId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Message, Page};
 
-use super::rows::{self, failed, number};
+use super::rows::failed;
+use crate::rows::{self, number};
 use crate::window::Window;
 use crate::{Error, MessageRange, StreamMessage};
 

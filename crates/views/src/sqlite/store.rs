@@ -10,9 +10,10 @@ use tokio::sync::{RwLock, RwLockReadGuard, watch};
 use verbatim_protocol::{JournalId, Recorded};
 use verbatim_sqlite::{Database, Durability, OpenError, begin, commit, rollback};
 
-use super::rows::{GENERIC_ERROR, column, damaged, failed, number, primary_code, uuid};
+use super::rows::{GENERIC_ERROR, column, damaged, failed, primary_code};
 use crate::Error;
 use crate::batch::{Batch, following};
+use crate::rows::{number, uuid};
 
 /// Stands for the schema and for what the projector makes of events. Raised with either; views of
 /// another version are made anew.

@@ -1,0 +1,176 @@
+//! Rows as the port has them, whichever database they come from: every statement gives the columns
+//! of a thing in the same order.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use uuid::Uuid;
+use verbatim_domain::conversation::{Attachment, ConversationKind};
+use verbatim_domain::{MessageId, NotificationId, UserId};
+use verbatim_protocol::client::{
+    Conversation, Delivery, DeliveryStatus, Message, Notification, NotificationKind, SenderInfo,
+    SenderKind,
+};
+use verbatim_protocol::{List, Refresh, Timestamp};
+
+use crate::{Error, Member, StreamMessage};
+
+/// A row's columns, by number. What can't be read is [`Error::Corrupt`].
+pub(crate) trait Columns {
+    fn integer(&self, index: usize) -> Result<Option<i64>, Error>;
+
+    /// An id, or a word of ours.
+    fn word(&self, index: usize) -> Result<Option<&str>, Error>;
+
+    /// What somebody wrote.
+    fn written(&self, index: usize) -> Result<Option<String>, Error>;
+
+    fn bytes(&self, index: usize) -> Result<&[u8], Error>;
+
+    /// The beginning of what somebody wrote, as a notification shows it.
+    fn excerpt(&self, index: usize) -> Result<String, Error>;
+}
+
+fn there<T>(value: Option<T>, index: usize) -> Result<T, Error> {
+    value.ok_or_else(|| Error::Corrupt(format!("column {index} is null")))
+}
+
+/// A column that is never negative.
+pub(crate) fn number(row: &impl Columns, index: usize) -> Result<u64, Error> {
+    let value = there(row.integer(index)?, index)?;
+    u64::try_from(value).map_err(|_| Error::Corrupt(format!("column {index} holds {value}")))
+}
+
+pub(crate) fn word(row: &impl Columns, index: usize) -> Result<&str, Error> {
+    there(row.word(index)?, index)
+}
+
+pub(crate) fn parsed<T>(row: &impl Columns, index: usize) -> Result<T, Error>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let parsed = word(row, index)?.parse();
+    parsed.map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
+}
+
+pub(crate) fn uuid(row: &impl Columns, index: usize) -> Result<Uuid, Error> {
+    Uuid::from_slice(row.bytes(index)?)
+        .map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
+}
+
+fn text(row: &impl Columns, index: usize) -> Result<String, Error> {
+    there(row.written(index)?, index)
+}
+
+fn time(row: &impl Columns, index: usize) -> Result<Timestamp, Error> {
+    there(row.integer(index)?, index).map(Timestamp)
+}
+
+/// A message, from its eleven columns, from `first` on.
+pub(crate) fn message(row: &impl Columns, first: usize) -> Result<StreamMessage, Error> {
+    let sender_id: UserId = parsed(row, first + 4)?;
+    let role = text(row, first + 5)?;
+    let unreadable = |what: &dyn std::fmt::Display| Error::Corrupt(format!("a message: {what}"));
+    let client_message_id = row.written(first + 10)?.map(|id| id.parse()).transpose();
+    Ok(StreamMessage {
+        position: number(row, first)?,
+        message: Message {
+            id: MessageId(uuid(row, first + 1)?),
+            conversation_id: parsed(row, first + 2)?,
+            sender: SenderKind::of_role(&role),
+            sender_id: sender_id.clone(),
+            content: text(row, first + 7)?,
+            attachments: row
+                .word(first + 8)?
+                .map_or(Ok(Vec::new()), serde_json::from_str::<Vec<Attachment>>)
+                .map_err(|error| unreadable(&error))?,
+            sender_info: SenderInfo { user_id: sender_id, email: row.written(first + 9)?, role },
+            created_at: time(row, first + 6)?,
+            sequence: number(row, first + 3)?,
+            cursor: None,
+            client_message_id: client_message_id.map_err(|error| unreadable(&error))?,
+        },
+    })
+}
+
+/// The members of conversations, by key, each in the order in which they joined.
+pub(crate) type MembersByKey = HashMap<u64, Vec<Member>>;
+
+/// Members, from rows of key, user and position.
+pub(crate) fn members(rows: &[impl Columns]) -> Result<MembersByKey, Error> {
+    let mut members = MembersByKey::new();
+    for row in rows {
+        let member = Member { user_id: parsed(row, 1)?, joined_position: number(row, 2)? };
+        members.entry(number(row, 0)?).or_default().push(member);
+    }
+    Ok(members)
+}
+
+/// A conversation, from its nine columns, the first of them its key and the eighth its last position,
+/// and those of its last message.
+pub(crate) fn conversation(
+    row: &impl Columns,
+    members: &MembersByKey,
+) -> Result<Conversation, Error> {
+    let members = members.get(&number(row, 0)?).map_or(&[][..], Vec::as_slice);
+    let last = row.integer(9)?;
+    Ok(Conversation {
+        id: parsed(row, 1)?,
+        kind: kind(word(row, 2)?)?,
+        title: row.written(3)?,
+        member_ids: members.iter().map(|member| member.user_id.clone()).collect(),
+        created_by: parsed(row, 4)?,
+        last_message: last.map(|_| message(row, 9)).transpose()?.map(|last| last.message),
+        unread_count: number(row, 8)?,
+        created_at: time(row, 5)?,
+        updated_at: time(row, 6)?,
+    })
+}
+
+pub(crate) fn kind(name: &str) -> Result<ConversationKind, Error> {
+    [ConversationKind::Direct, ConversationKind::Group]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .ok_or_else(|| Error::Corrupt(format!("a conversation of kind {name:?}")))
+}
+
+pub(crate) fn notification(row: &impl Columns, user: &UserId) -> Result<Notification, Error> {
+    let read_at = row.integer(3)?;
+    let sender_id: UserId = parsed(row, 6)?;
+    Ok(Notification {
+        id: NotificationId(uuid(row, 1)?),
+        user_id: user.clone(),
+        kind: NotificationKind::Message,
+        conversation_id: parsed(row, 4)?,
+        message_id: MessageId(uuid(row, 5)?),
+        sender_id: sender_id.clone(),
+        sender_info: SenderInfo { user_id: sender_id, email: row.written(8)?, role: text(row, 7)? },
+        content: row.excerpt(9)?,
+        is_read: read_at.is_some(),
+        read_at: read_at.map(Timestamp),
+        created_at: time(row, 2)?,
+    })
+}
+
+pub(crate) fn delivery(row: &impl Columns) -> Result<Delivery, Error> {
+    let (status, updated_at) = match (row.integer(1)?, row.integer(2)?) {
+        (Some(at), _) => (DeliveryStatus::Delivered, Timestamp(at)),
+        (None, Some(at)) => (DeliveryStatus::Offline, Timestamp(at)),
+        (None, None) => (DeliveryStatus::Pending, time(row, 3)?),
+    };
+    Ok(Delivery { user_id: parsed(row, 0)?, status, updated_at })
+}
+
+pub(crate) fn refresh(row: &impl Columns) -> Result<Refresh, Error> {
+    let list = match word(row, 1)? {
+        "conversations" => List::Conversations,
+        "notifications" => List::Notifications,
+        other => return Err(Error::Corrupt(format!("a push of the list {other:?}"))),
+    };
+    Ok(Refresh { position: number(row, 0)?, list, user_id: parsed(row, 2)? })
+}
+
+/// A position as a column holds it; greater ones than any are the greatest.
+pub(crate) fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
