@@ -22,12 +22,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 use verbatim_protocol::{JournalId, Recorded};
 
-use crate::{Error, Views};
+use crate::{Error, Rebuild, Rebuildable, Views};
 use history::History;
 
 /// How the suite gets at an adapter. It has a place of its own, in which it keeps what it stores.
 pub trait Adapter: Sized + Send + Sync {
-    type Views: Views;
+    type Views: Rebuildable;
 
     /// An adapter with nothing stored yet.
     fn start() -> impl Future<Output = Self> + Send;
@@ -36,13 +36,19 @@ pub trait Adapter: Sized + Send + Sync {
     fn open(&self, journal: JournalId) -> impl Future<Output = Self::Views> + Send;
 
     fn close(&self, views: Self::Views) -> impl Future<Output = ()> + Send;
+}
 
-    /// Makes the views anew from these events, in a few batches, and tries to exchange them.
-    fn rebuild(
-        &self,
-        views: &Self::Views,
-        events: &[Arc<Recorded>],
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+/// Makes the views anew from these events, in a few batches, and tries to exchange them.
+pub(crate) async fn rebuild<V: Rebuildable>(
+    views: &V,
+    events: &[Arc<Recorded>],
+) -> Result<(), Error> {
+    let mut rebuild = views.begin_rebuild().await?;
+    for batch in events.chunks(7) {
+        rebuild.apply(batch).await?;
+    }
+    assert_eq!(rebuild.checkpoint(), events.len() as u64);
+    views.swap(&mut rebuild).await
 }
 
 /// The journal whose events the suite applies.

@@ -31,7 +31,7 @@ use verbatim_protocol::{Push, Recorded};
 
 pub use postgres::PostgresViews;
 pub use project::{Change, project};
-pub use sqlite::{Rebuild, SqliteViews};
+pub use sqlite::SqliteViews;
 
 /// The most entries that a query gives, whatever it is asked for.
 const MAX_RESULTS: u32 = 1_000;
@@ -232,4 +232,37 @@ pub trait Views: Send + Sync + 'static {
         &self,
         id: MessageId,
     ) -> Result<Option<(ConversationId, Vec<Delivery>)>, Error>;
+}
+
+/// Views that can be made anew beside those in use.
+#[async_trait]
+pub trait Rebuildable: Views {
+    type Rebuild: Rebuild;
+
+    /// Gives an empty set of views. Those in use go on.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], also while another rebuild is under way.
+    async fn begin_rebuild(&self) -> Result<Self::Rebuild, Error>;
+
+    /// Exchanges the views in use for the rebuilt ones and removes the old. Queries under way finish
+    /// on the old ones, later ones see the new.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] if the rebuilt views show less than those in use: both stay as they are,
+    /// and the exchange can be tried again once the rebuild has caught up. [`Error::Unavailable`].
+    async fn swap(&self, rebuild: &mut Self::Rebuild) -> Result<(), Error>;
+}
+
+/// Views that are being made anew; empty at first. Dropped, they are given up.
+#[async_trait]
+pub trait Rebuild: Send + Sync {
+    /// The last position whose event the new views show.
+    fn checkpoint(&self) -> u64;
+
+    /// Takes in events that follow on the checkpoint, as [`Views::apply`] does.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] at a hole; [`Error::Unavailable`], also after the exchange.
+    async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error>;
 }

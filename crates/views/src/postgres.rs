@@ -33,8 +33,6 @@ use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views, cla
 use apply::Refused;
 use schema::Schema;
 
-pub use rebuild::Rebuild;
-
 /// How often the database is asked how far the views are, by all who wait together.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);

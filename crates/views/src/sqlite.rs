@@ -25,8 +25,6 @@ use verbatim_domain::{ConversationId, MessageId, NotificationId, UserId};
 use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
 use verbatim_protocol::{JournalId, Push, Recorded};
 
-pub use rebuild::Rebuild;
-
 use crate::recipients::of_others;
 use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views, clamp};
 use store::{FOLD_AFTER, Store};

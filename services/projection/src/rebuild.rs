@@ -6,12 +6,39 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use verbatim_journal::Journal;
 use verbatim_protocol::Recorded;
+use verbatim_views::{Rebuild, Rebuildable};
 
 use crate::retry::until_available;
 use crate::tail::journal_head;
 
 /// How many events are read and applied at once.
 const BATCH: usize = 1_000;
+
+/// Makes the views anew beside those in use, and exchanges them; gives the last position that they
+/// show. `progress` hears, after each batch, how far it has come and how far the journal reaches.
+///
+/// # Errors
+/// The journal or the views are corrupt, or another rebuild is under way.
+pub async fn rebuild<V: Rebuildable>(
+    journal: &dyn Journal,
+    views: &V,
+    mut progress: impl FnMut(u64, u64),
+) -> anyhow::Result<u64> {
+    let mut rebuild = views.begin_rebuild().await?;
+    loop {
+        let (fresh, from) = (&rebuild, rebuild.checkpoint());
+        let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
+        fill(journal, from, apply, &mut progress).await?;
+        match views.swap(&mut rebuild).await {
+            // The views in use took in an event that came after the last reading.
+            Err(verbatim_views::Error::Behind) => {}
+            swapped => {
+                swapped?;
+                return Ok(rebuild.checkpoint());
+            }
+        }
+    }
+}
 
 /// Feeds `apply` with every event above `checkpoint`, in order and in batches, until what it has
 /// applied reaches the journal's head; gives the last position. `progress` hears, after each batch,
@@ -23,7 +50,7 @@ const BATCH: usize = 1_000;
 ///
 /// # Errors
 /// The journal or the views are corrupt.
-pub async fn rebuild<A>(
+async fn fill<A>(
     journal: &dyn Journal,
     checkpoint: u64,
     mut apply: impl FnMut(Arc<[Arc<Recorded>]>) -> A,
@@ -68,12 +95,12 @@ mod tests {
         let mut steps = Vec::new();
         let views = &world.views;
         let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
-        let done = rebuild(&*world.journal, 0, apply, |done, head| steps.push((done, head)));
+        let done = fill(&*world.journal, 0, apply, |done, head| steps.push((done, head)));
         assert_eq!(done.await.expect("it works"), 2_500);
         assert_eq!(steps, [(1_000, 2_500), (2_000, 2_500), (2_500, 2_500)]);
         assert_eq!(views.checkpoint(), 2_500);
         world.commit(vec![said("c", "ann")]);
-        let done = rebuild(&*world.journal, 2_500, apply, |_, _| {}).await.expect("it goes on");
+        let done = fill(&*world.journal, 2_500, apply, |_, _| {}).await.expect("it goes on");
         assert_eq!((done, views.checkpoint()), (2_501, 2_501));
     }
 
@@ -88,7 +115,7 @@ mod tests {
             }
             async move { views.apply(&events).await }
         };
-        let done = rebuild(&*world.journal, 0, apply, |_, _| {}).await.expect("it works");
+        let done = fill(&*world.journal, 0, apply, |_, _| {}).await.expect("it works");
         assert_eq!((done, views.checkpoint()), (3, 3));
     }
 
@@ -99,7 +126,7 @@ mod tests {
         world.journal.corrupt_from(1);
         let views = &world.views;
         let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
-        let error = rebuild(&*world.journal, 0, apply, |_, _| {}).await.expect_err("unreadable");
+        let error = fill(&*world.journal, 0, apply, |_, _| {}).await.expect_err("unreadable");
         assert!(format!("{error:#}").contains("unknown event"), "{error:#}");
     }
 }

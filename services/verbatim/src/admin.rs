@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use verbatim_journal::{Journal, PostgresJournal, SqliteJournal};
 use verbatim_postgres::Database;
 use verbatim_state::sqlite::SqliteState;
-use verbatim_views::{PostgresViews, SqliteViews, Views};
+use verbatim_views::{PostgresViews, Rebuildable, SqliteViews};
 
 use crate::cli::{BackupArgs, RebuildArgs, RestoreArgs};
 use crate::control::{self, Answering, Request};
@@ -41,22 +41,18 @@ impl Stores {
         }
     }
 
-    /// Makes the views anew beside the old and swaps them in.
-    async fn rebuild(&self, mut progress: impl FnMut(u64, u64)) -> anyhow::Result<String> {
-        let mut rebuild = self.views.begin_rebuild().await?;
-        loop {
-            let (fresh, from) = (&rebuild, rebuild.checkpoint());
-            let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
-            verbatim_projection::rebuild(&*self.journal, from, apply, &mut progress).await?;
-            match self.views.swap(&mut rebuild).await {
-                // The views in use took in an event that came after the last reading.
-                Err(verbatim_views::Error::Behind) => {}
-                swapped => break swapped?,
-            }
-        }
-        let events = self.views.checkpoint();
-        Ok(format!("the views were made anew from {events} events"))
+    async fn rebuild(&self, progress: impl FnMut(u64, u64)) -> anyhow::Result<String> {
+        rebuild_views(&*self.journal, &*self.views, progress).await
     }
+}
+
+async fn rebuild_views<V: Rebuildable>(
+    journal: &dyn Journal,
+    views: &V,
+    progress: impl FnMut(u64, u64),
+) -> anyhow::Result<String> {
+    let events = verbatim_projection::rebuild(journal, views, progress).await?;
+    Ok(format!("the views were made anew from {events} events"))
 }
 
 async fn backup_to(journal: &SqliteJournal, out: &Path) -> anyhow::Result<String> {
@@ -93,20 +89,9 @@ async fn rebuild_in_database(url: &SecretString) -> anyhow::Result<String> {
     let journal = PostgresJournal::open(database.clone()).await?;
     let views = PostgresViews::open_reader(database, journal.id()).await?;
     let mut bar = ProgressBar::default();
-    let mut rebuild = views.begin_rebuild().await?;
-    loop {
-        let (fresh, from) = (&rebuild, rebuild.checkpoint());
-        let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
-        let progress = |done, of| bar.show(done, of);
-        verbatim_projection::rebuild(&journal, from, apply, progress).await?;
-        match views.swap(&mut rebuild).await {
-            // The views in use took in an event that came after the last reading.
-            Err(verbatim_views::Error::Behind) => {}
-            swapped => break swapped?,
-        }
-    }
+    let rebuilt = rebuild_views(&journal, &views, |done, of| bar.show(done, of)).await;
     bar.clear();
-    Ok(format!("the views were made anew from {} events", rebuild.checkpoint()))
+    rebuilt
 }
 
 pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {

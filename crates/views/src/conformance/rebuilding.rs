@@ -2,27 +2,27 @@
 
 use super::compare::assert_shows;
 use super::history::{History, user, varied};
-use super::{Adapter, JOURNAL, showing};
+use super::{Adapter, JOURNAL, rebuild, showing};
 use crate::{Error, PageRequest, Views};
 
 const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
 
 pub async fn rebuilt_views_show_the_same<A: Adapter>() {
     let history = varied();
-    let (adapter, views) = showing::<A>(&history).await;
+    let (_adapter, views) = showing::<A>(&history).await;
     for _ in 0..2 {
-        adapter.rebuild(&views, history.events()).await.expect("rebuilt");
+        rebuild(&views, history.events()).await.expect("rebuilt");
         assert_shows(&views, history.events(), &USERS).await;
     }
 }
 
 pub async fn views_go_on_after_a_rebuild<A: Adapter>() {
     let mut history = varied();
-    let (adapter, views) = showing::<A>(&history).await;
+    let (_adapter, views) = showing::<A>(&history).await;
     history.say("talk", "ann", "The rebuilt views know this first");
     let head = history.head();
     let waiting = views.reached(head, std::time::Duration::from_secs(30));
-    let (waited, rebuilt) = tokio::join!(waiting, adapter.rebuild(&views, history.events()));
+    let (waited, rebuilt) = tokio::join!(waiting, rebuild(&views, history.events()));
     rebuilt.expect("rebuilt");
     waited.expect("the exchange moves the checkpoint");
     assert_shows(&views, history.events(), &USERS).await;
@@ -33,21 +33,21 @@ pub async fn views_go_on_after_a_rebuild<A: Adapter>() {
 
 pub async fn a_rebuild_that_is_behind_is_not_exchanged<A: Adapter>() {
     let mut history = varied();
-    let (adapter, views) = showing::<A>(&history).await;
+    let (_adapter, views) = showing::<A>(&history).await;
     let (_, some) = history.events().split_last().expect("events");
-    let exchanged = adapter.rebuild(&views, some).await;
+    let exchanged = rebuild(&views, some).await;
     assert!(matches!(exchanged, Err(Error::Behind)));
     assert_shows(&views, history.events(), &USERS).await;
     history.say("talk", "ann", "Still in use");
     views.apply(history.after(views.checkpoint())).await.expect("it follows");
-    adapter.rebuild(&views, history.events()).await.expect("another rebuild is possible");
+    rebuild(&views, history.events()).await.expect("another rebuild is possible");
     assert_shows(&views, history.events(), &USERS).await;
 }
 
 pub async fn rebuilt_views_are_still_there_after_a_restart<A: Adapter>() {
     let mut history = varied();
     let (adapter, views) = showing::<A>(&history).await;
-    adapter.rebuild(&views, history.events()).await.expect("rebuilt");
+    rebuild(&views, history.events()).await.expect("rebuilt");
     history.say("talk", "ann", "After the rebuild");
     views.apply(history.after(views.checkpoint())).await.expect("it follows");
     adapter.close(views).await;
@@ -60,11 +60,11 @@ pub async fn queries_during_the_exchange_are_answered<A: Adapter>() {
     for number in 0..20 {
         history.direct(&format!("c{number}"), "ann", "bob");
     }
-    let (adapter, views) = showing::<A>(&history).await;
+    let (_adapter, views) = showing::<A>(&history).await;
     let done = std::sync::atomic::AtomicBool::new(false);
-    let rebuild = async {
+    let rebuilding = async {
         for _ in 0..3 {
-            adapter.rebuild(&views, history.events()).await.expect("rebuilt");
+            rebuild(&views, history.events()).await.expect("rebuilt");
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     };
@@ -75,5 +75,5 @@ pub async fn queries_during_the_exchange_are_answered<A: Adapter>() {
             assert_eq!(shown.data.len(), 20);
         }
     };
-    tokio::join!(rebuild, ask);
+    tokio::join!(rebuilding, ask);
 }

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
+use verbatim_postgres::Database;
 use verbatim_protocol::{JournalId, Recorded};
 
 use super::schema::{self, Schema};
 use super::{PostgresViews, store};
-use crate::Error;
 use crate::batch::following;
-use verbatim_postgres::Database;
+use crate::{Error, Rebuild, Rebuildable};
 
 /// Held by the one who rebuilds, whichever process that is.
 const REBUILDING: i64 = 0x7665_7262_7265_6275;
 
 /// Views that are being made anew in a schema of their own; empty at first.
 #[derive(Debug)]
-pub struct Rebuild {
+pub struct PostgresRebuild {
     database: Database,
     journal: JournalId,
     checkpoint: AtomicU64,
@@ -25,18 +26,13 @@ pub struct Rebuild {
     _holder: PgConnection,
 }
 
-impl Rebuild {
-    /// The last position whose event the new views show.
-    #[must_use]
-    pub fn checkpoint(&self) -> u64 {
+#[async_trait]
+impl Rebuild for PostgresRebuild {
+    fn checkpoint(&self) -> u64 {
         self.checkpoint.load(Ordering::Acquire)
     }
 
-    /// Takes in events that follow on the checkpoint, as [`Views::apply`](crate::Views::apply) does.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] at a hole; [`Error::Unavailable`].
-    pub async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
         let from = self.checkpoint();
         let events = following(from, events)?.to_vec();
         let Some(through) = events.last().map(|last| last.position) else { return Ok(()) };
@@ -48,12 +44,11 @@ impl Rebuild {
     }
 }
 
-impl PostgresViews {
-    /// Begins to make the views anew.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`], also while another rebuild is under way.
-    pub async fn begin_rebuild(&self) -> Result<Rebuild, Error> {
+#[async_trait]
+impl Rebuildable for PostgresViews {
+    type Rebuild = PostgresRebuild;
+
+    async fn begin_rebuild(&self) -> Result<PostgresRebuild, Error> {
         let unreachable = verbatim_postgres::Error::Unreachable;
         let holder = self.database.pool().acquire().await.map_err(unreachable)?;
         let mut holder = holder.detach();
@@ -66,7 +61,7 @@ impl PostgresViews {
             return Err(Error::Unavailable("another rebuild is under way".into()));
         }
         schema::begin_next(&self.database, self.journal).await?;
-        Ok(Rebuild {
+        Ok(PostgresRebuild {
             database: self.database.clone(),
             journal: self.journal,
             checkpoint: AtomicU64::new(0),
@@ -74,11 +69,7 @@ impl PostgresViews {
         })
     }
 
-    /// Puts the new views in place of those in use.
-    ///
-    /// # Errors
-    /// [`Error::Behind`] if those in use show more: let the new ones take that in, and try again.
-    pub async fn swap(&self, _rebuild: &mut Rebuild) -> Result<(), Error> {
+    async fn swap(&self, _rebuild: &mut PostgresRebuild) -> Result<(), Error> {
         let checkpoint = schema::exchange(&self.database).await?;
         self.checkpoint.fetch_max(checkpoint, Ordering::AcqRel);
         Ok(())

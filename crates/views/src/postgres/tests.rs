@@ -5,7 +5,8 @@ use verbatim_postgres::testing::TestDatabase;
 use super::*;
 use crate::conformance::compare::assert_shows;
 use crate::conformance::history::varied;
-use crate::conformance::{Adapter, JOURNAL};
+use crate::conformance::{Adapter, JOURNAL, rebuild};
+use crate::{Rebuildable, Views};
 
 const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
 
@@ -24,15 +25,6 @@ impl Adapter for Place {
 
     async fn close(&self, views: PostgresViews) {
         views.database.close().await;
-    }
-
-    async fn rebuild(&self, views: &PostgresViews, events: &[Arc<Recorded>]) -> Result<(), Error> {
-        let mut rebuild = views.begin_rebuild().await?;
-        for batch in events.chunks(7) {
-            rebuild.apply(batch).await?;
-        }
-        assert_eq!(rebuild.checkpoint(), events.len() as u64);
-        views.swap(&mut rebuild).await
     }
 }
 
@@ -69,7 +61,7 @@ async fn a_reader_sees_what_another_process_applied_and_goes_on_over_a_rebuild()
     waited.expect("the reader sees it");
     for _ in 0..3 {
         assert_shows(&reader, history.events(), &USERS).await;
-        place.rebuild(&writer, history.events()).await.expect("rebuilt");
+        rebuild(&writer, history.events()).await.expect("rebuilt");
         let from = history.head();
         history.say("talk", "ann", "after the rebuild");
         writer.apply(history.after(from)).await.expect("it follows");
@@ -84,7 +76,7 @@ async fn who_was_opened_before_an_exchange_in_another_process_goes_on_writing() 
     let mut history = varied();
     let (writer, other) = (place.open(JOURNAL).await, place.open(JOURNAL).await);
     writer.apply(history.events()).await.expect("applied");
-    place.rebuild(&other, history.events()).await.expect("rebuilt by another process");
+    rebuild(&other, history.events()).await.expect("rebuilt by another process");
     let from = history.head();
     history.say("talk", "bob", "onto the new ones");
     writer.apply(history.after(from)).await.expect("it follows");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::OwnedSemaphorePermit;
 use verbatim_protocol::Recorded;
 use verbatim_sqlite::Database;
@@ -15,36 +16,31 @@ use verbatim_sqlite::Database;
 use super::SqliteViews;
 use super::rows::failed;
 use super::store::{Store, beside, closed, exists, remove, unavailable, unbroken};
-use crate::Error;
+use crate::{Error, Rebuild, Rebuildable};
 
 /// How long the beginning of a rebuild waits for the end of another.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Views that are being made anew; empty at first. Dropped, they are removed.
-pub struct Rebuild {
+pub struct SqliteRebuild {
     store: Store,
     path: PathBuf,
     /// There is one rebuild at a time: given back when the files are gone.
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Rebuild {
-    /// The last position whose event the new views show.
-    #[must_use]
-    pub fn checkpoint(&self) -> u64 {
+#[async_trait]
+impl Rebuild for SqliteRebuild {
+    fn checkpoint(&self) -> u64 {
         self.store.checkpoint()
     }
 
-    /// Takes in events that follow on the checkpoint, as [`Views::apply`](crate::Views::apply) does.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] at a hole; [`Error::Unavailable`], also after the exchange.
-    pub async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
         self.store.apply(events).await
     }
 }
 
-impl Drop for Rebuild {
+impl Drop for SqliteRebuild {
     fn drop(&mut self) {
         // Without a runtime the files stay, until views are opened again.
         let (Some(permit), Ok(runtime)) =
@@ -72,12 +68,11 @@ pub(super) fn path_of(live: &Path) -> PathBuf {
     beside(live, ".rebuild")
 }
 
-impl SqliteViews {
-    /// Gives an empty set of views, in a file beside this one. The views in use go on.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`], also while another rebuild is under way.
-    pub async fn begin_rebuild(&self) -> Result<Rebuild, Error> {
+#[async_trait]
+impl Rebuildable for SqliteViews {
+    type Rebuild = SqliteRebuild;
+
+    async fn begin_rebuild(&self) -> Result<SqliteRebuild, Error> {
         let permit = Arc::clone(&self.rebuilding).acquire_owned();
         let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, permit).await else {
             return Err(Error::Unavailable("another rebuild is under way".into()));
@@ -87,19 +82,12 @@ impl SqliteViews {
         unbroken(async move {
             remove(&path).await?;
             let store = Store::open(&path, journal, fold_after).await?;
-            Ok(Rebuild { store, path, permit: Some(permit) })
+            Ok(SqliteRebuild { store, path, permit: Some(permit) })
         })
         .await
     }
 
-    /// Exchanges the views in use for the rebuilt ones and removes the old. Queries under way finish
-    /// on the old ones, later ones wait and see the new.
-    ///
-    /// # Errors
-    /// [`Error::Behind`] if the rebuilt views show less than those in use: both stay as they are,
-    /// and the exchange can be tried again once the rebuild has caught up. [`Error::Unavailable`] if
-    /// a file can't be closed, renamed or opened.
-    pub async fn swap(&self, rebuild: &mut Rebuild) -> Result<(), Error> {
+    async fn swap(&self, rebuild: &mut SqliteRebuild) -> Result<(), Error> {
         let (live, fresh) = (self.store.clone(), rebuild.store.clone());
         let (path, journal) = (self.path.clone(), self.journal);
         unbroken(async move {

@@ -1,17 +1,16 @@
 //! The conformance suite over files, and what only files can suffer.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tempfile::TempDir;
-use verbatim_protocol::{JournalId, Recorded};
+use verbatim_protocol::JournalId;
 
 use super::SqliteViews;
 use super::store::FOLD_AFTER;
 use crate::conformance::compare::assert_shows;
 use crate::conformance::history::{History, varied};
-use crate::conformance::{Adapter, JOURNAL};
-use crate::{Error, Views};
+use crate::conformance::{Adapter, JOURNAL, rebuild};
+use crate::{Error, Rebuild, Rebuildable, Views};
 
 const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
 
@@ -64,15 +63,6 @@ impl Adapter for Files {
     async fn close(&self, views: SqliteViews) {
         views.close().await.expect("the views close");
     }
-
-    async fn rebuild(&self, views: &SqliteViews, events: &[Arc<Recorded>]) -> Result<(), Error> {
-        let mut rebuild = views.begin_rebuild().await?;
-        for batch in events.chunks(7) {
-            rebuild.apply(batch).await?;
-        }
-        assert_eq!(rebuild.checkpoint(), events.len() as u64);
-        views.swap(&mut rebuild).await
-    }
 }
 
 crate::views_conformance!(Files);
@@ -96,14 +86,6 @@ mod folding {
 
         async fn close(&self, views: SqliteViews) {
             self.0.close(views).await;
-        }
-
-        async fn rebuild(
-            &self,
-            views: &SqliteViews,
-            events: &[Arc<Recorded>],
-        ) -> Result<(), Error> {
-            self.0.rebuild(views, events).await
         }
     }
 
@@ -176,7 +158,7 @@ async fn a_rebuild_leaves_one_file_behind() {
     let files = Files::new();
     let history = varied();
     let views = filled(&files, &history).await;
-    files.rebuild(&views, history.events()).await.expect("rebuilt");
+    rebuild(&views, history.events()).await.expect("rebuilt");
     files.close(views).await;
     assert_eq!(files.names(), ["views.sqlite"]);
 }
@@ -211,7 +193,7 @@ async fn there_is_one_rebuild_at_a_time_and_an_abandoned_one_makes_room() {
     };
     assert_eq!(second.checkpoint(), 0, "it starts empty");
     drop(second);
-    files.rebuild(&views, history.events()).await.expect("rebuilt");
+    rebuild(&views, history.events()).await.expect("rebuilt");
     assert_shows(&views, history.events(), &USERS).await;
     files.close(views).await;
     assert_eq!(files.names(), ["views.sqlite"]);
