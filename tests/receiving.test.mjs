@@ -428,7 +428,7 @@ describe('several sockets', () => {
       names.a.emit('message:send', { conversationId: ids[n % 3], targetUserId: names.bob, content: `${n}` });
       if (n % 10 === 0) names.a.emit('message:send', { conversationId: names.id, targetUserId: names.bob, content: 'again', clientMessageId });
     }
-    await b.message('59');
+    await until(() => b.messages.length >= 61, { what: 'the messages of all three conversations' });
     assert.equal(b.messages.length, 61);
     assert.equal(new Set(b.messages.map((message) => message.cursor)).size, 61);
     const stream = await (await deployment.rest(names.bob)).stream();

@@ -2,18 +2,17 @@
 // login a role, nginx with our configuration in front of two gateways, ending TLS.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 
 import { Client, TRANSPORTS } from '../harness/client.mjs';
-import { environment, executable, run } from '../harness/executable.mjs';
+import { run } from '../harness/executable.mjs';
 import { Log } from '../harness/log.mjs';
 import { conversation, user } from '../harness/names.mjs';
+import { Process } from '../harness/process.mjs';
 import { Nats, Nginx, Postgres } from '../harness/servers.mjs';
 import { SECRET, token } from '../harness/tokens.mjs';
-import { until, within } from '../harness/until.mjs';
+import { until } from '../harness/until.mjs';
 
 const text = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 const PASSWORDS = { gateway: 'g-secret', aggregate: 'a-secret', projection: 'p-secret' };
@@ -29,8 +28,9 @@ describe('what compose.yaml starts', () => {
   let nginx;
 
   async function start(role) {
-    const own = new Log();
-    const settings = {
+    const process = new Process(role);
+    processes.push(process);
+    await process.start(['serve'], {
       DATABASE_URL: postgres.url,
       NATS_URL: nats.url,
       NATS_USER: role,
@@ -38,15 +38,7 @@ describe('what compose.yaml starts', () => {
       VERBATIM_ROLE: role,
       VERBATIM_LISTEN: '127.0.0.1:0',
       ...(role === 'gateway' ? { JWT_SECRET: SECRET, TRUSTED_PROXIES: '127.0.0.0/8' } : {}),
-    };
-    const child = spawn(executable, ['serve'], { env: environment(settings), cwd: '/' });
-    log.follow(child);
-    own.follow(child);
-    const banner = /^Verbatim \S+ listens on http:\/\/(\S+)$/;
-    const line = await own.until(banner);
-    const process = { role, child, listen: banner.exec(line)[1] };
-    processes.push(process);
-    return process;
+    }, '/', log);
   }
 
   before(async () => {
@@ -68,9 +60,8 @@ describe('what compose.yaml starts', () => {
 
   after(async () => {
     try {
-      for (const { child } of processes) child.kill('SIGTERM');
-      await Promise.all(processes.map(({ child, role }) => within(child.exitCode === null ? once(child, 'exit') : Promise.resolve(), `the end of a ${role}`, 15_000)));
-      assert.deepEqual(processes.map(({ child }) => child.exitCode), processes.map(() => 0));
+      const codes = await Promise.all(processes.map((process) => process.stop()));
+      assert.deepEqual(codes, processes.map(() => 0));
       assert.deepEqual(log.faults(), []);
       assert.deepEqual(log.matching(/permissions? violation/i), []);
     } finally {

@@ -10,8 +10,9 @@ import { after, before, describe, test } from 'node:test';
 
 import { Client } from '../harness/client.mjs';
 import { run } from '../harness/executable.mjs';
-import { Server } from '../harness/single.mjs';
+import { Log } from '../harness/log.mjs';
 import { conversation, key, user } from '../harness/names.mjs';
+import { Process } from '../harness/process.mjs';
 import { Rest } from '../harness/rest.mjs';
 import { SECRET, token } from '../harness/tokens.mjs';
 
@@ -29,6 +30,14 @@ describe('a log that is copied', () => {
   before(() => execFileSync('psql', [process.env.VERBATIM_TEST_DATABASE_URL, '-q', '-c', `create database ${name} strategy wal_log`]));
   after(() => rmSync(folder, { recursive: true, force: true }));
 
+  /** A server with these settings, ready. */
+  async function serve(settings) {
+    const server = new Process();
+    await server.start(['serve'], { VERBATIM_LISTEN: '127.0.0.1:0', RATE_LIMIT_MESSAGES_PER_SECOND: '0', JWT_SECRET: SECRET, ...settings }, folder, new Log());
+    await server.ready();
+    return server;
+  }
+
   /** What alice sees, and where bob's client has come. */
   async function history(url) {
     const rest = new Rest(url, await token(alice));
@@ -36,7 +45,7 @@ describe('a log that is copied', () => {
   }
 
   test('keeps messages, keys and cursors, on both ways', { timeout: 120_000 }, async () => {
-    const origin = await Server.start({ ...embedded('one'), JWT_SECRET: SECRET });
+    const origin = await serve(embedded('one'));
     const a = await Client.connect(origin.url, { token: await token(alice) });
     const b = await Client.connect(origin.url, { token: await token(bob) });
     await a.send(first);
@@ -48,7 +57,7 @@ describe('a log that is copied', () => {
     const inUse = await copy('sqlite:one', url);
     assert.equal(inUse.code, 1);
     assert.match(inUse.stderr, /--from: .*in use/);
-    await origin.stop();
+    assert.equal(await origin.stop(), 0);
 
     const copied = await copy('sqlite:one', url);
     assert.equal(copied.code, 0, copied.stderr);
@@ -56,7 +65,7 @@ describe('a log that is copied', () => {
     const again = await copy('sqlite:one/journal.sqlite', url);
     assert.match(again.stdout, /^copied 0 events, \d+ were there; all \d+ are the same$/m);
 
-    const moved = await Server.start({ ...cluster, JWT_SECRET: SECRET });
+    const moved = await serve(cluster);
     assert.deepEqual(await history(moved.url), before);
     const resumed = await Client.connect(moved.url, { token: await token(bob), cursor });
     assert.deepEqual(resumed.all('message:receive').map(({ data }) => data.content), Array.from({ length: 150 }, (_, n) => `${n + 150}`));
@@ -67,19 +76,19 @@ describe('a log that is copied', () => {
     await writer.send({ conversationId: id, content: 'in the cluster' });
     writer.close();
     const later = await history(moved.url);
-    await moved.stop();
+    assert.equal(await moved.stop(), 0);
 
     const back = await copy(url, 'sqlite:two');
     assert.equal(back.code, 0, back.stderr);
-    const home = await Server.start({ ...embedded('two'), JWT_SECRET: SECRET });
+    const home = await serve(embedded('two'));
     assert.deepEqual(await history(home.url), later);
-    await home.stop();
+    assert.equal(await home.stop(), 0);
   });
 
   test('is refused where it is no copy of the other', async () => {
-    const other = await Server.start({ ...embedded('three'), JWT_SECRET: SECRET });
+    const other = await serve(embedded('three'));
     await new Rest(other.url, await token(alice)).post(`/app/conversations/${conversation()}/messages`, { targetUserId: bob, content: 'another log' });
-    await other.stop();
+    assert.equal(await other.stop(), 0);
     const refused = await copy('sqlite:three', url);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /--to: .*another journal/);

@@ -3,25 +3,19 @@
 // clients, and don't know how many processes there are.
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 
 import { Client } from './client.mjs';
-import { environment, executable } from './executable.mjs';
 import { Log } from './log.mjs';
+import { Process } from './process.mjs';
 import { Rest } from './rest.mjs';
 import { SECRET, token } from './tokens.mjs';
-import { until, within } from './until.mjs';
-
-const BANNER = /^Verbatim \S+ listens on (http:\/\/127\.0\.0\.1:\d+)$/;
-
-/** Within which a server must have ended once it was asked to. */
-const STOP_TIMEOUT = 10_000;
+import { until } from './until.mjs';
 
 /** Most tests are about something else than the rates; those that are set their own. */
 const UNLIMITED = { RATE_LIMIT_MESSAGES_PER_SECOND: '0', RATE_LIMIT_REQUESTS_PER_SECOND: '0' };
@@ -42,46 +36,6 @@ function cluster() {
   const name = `e2e_${randomUUID().replaceAll('-', '')}`;
   execFileSync('psql', [server, '-q', '-c', `create database ${name} strategy wal_log`]);
   return { DATABASE_URL: server.replace(/\/[^/]*$/, `/${name}`), NATS_URL: nats, NATS_PREFIX: name };
-}
-
-/** One process of a deployment. */
-class Process {
-  /** Where it listens, once that is known. */
-  listen;
-
-  constructor(role) {
-    this.role = role;
-  }
-
-  async start(args, settings, cwd, log) {
-    const from = log.lines.length;
-    const own = new Log();
-    const child = spawn(executable, args, { env: environment({ ...settings, ...(this.listen ? { VERBATIM_LISTEN: this.listen } : {}) }), cwd });
-    this.child = child;
-    log.follow(child);
-    own.follow(child);
-    child.on('error', (error) => own.lines.push(`panicked at start: ${error}`));
-    const started = own.until(BANNER);
-    const ended = once(child, 'close').then(([code]) => {
-      throw new Error(`the server ended with ${code}:\n${log.lines.slice(from).join('\n')}`);
-    });
-    ended.catch(() => {});
-    const line = await Promise.race([started, ended]);
-    started.catch(() => {});
-    [, this.url] = BANNER.exec(line);
-    // After a restart clients must find it where it was.
-    this.listen = new URL(this.url).host;
-  }
-
-  get running() {
-    return this.child !== undefined && this.child.exitCode === null && this.child.signalCode === null;
-  }
-
-  async ended(timeout = STOP_TIMEOUT) {
-    if (this.running) await within(once(this.child, 'exit'), `the end of the ${this.role} process`, timeout);
-    if (!this.child.stdout.closed) await within(once(this.child.stdout, 'close'), 'the end of its output');
-    return this.child.exitCode;
-  }
 }
 
 export class Deployment {
@@ -134,8 +88,7 @@ export class Deployment {
 
   /** Every lane has an owner, and messages are pushed. */
   async ready() {
-    const urls = this.processes.filter((process) => process.role !== 'aggregate' && process.role !== 'projection').map((process) => process.url);
-    await Promise.all(urls.map((url) => until(async () => (await fetch(`${url}/readyz`)).status === 200, { timeout: 30_000, what: `${url} to be ready` })));
+    await Promise.all(this.#gateways.map((process) => process.ready()));
   }
 
   get pid() {
@@ -192,8 +145,8 @@ export class Deployment {
   }
 
   /** Gives the first exit code that isn't 0. */
-  async #ended(timeout) {
-    const codes = await Promise.all(this.processes.map((process) => process.ended(timeout)));
+  async #ended() {
+    const codes = await Promise.all(this.processes.map((process) => process.ended()));
     return codes.find((code) => code !== 0) ?? 0;
   }
 

@@ -114,11 +114,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         "admins" => ConnectionList::Admins,
         other => bail!("CONNECTION_LIST: {other:?} is neither `everyone` nor `admins`"),
     };
-    for (name, value) in [("JWT_ISSUER", &args.jwt_issuer), ("JWT_AUDIENCE", &args.jwt_audience)] {
-        if value.as_ref().is_some_and(String::is_empty) {
-            bail!("{name}: must not be empty");
-        }
-    }
+    expected_claims(args.jwt_issuer.as_deref(), args.jwt_audience.as_deref())?;
     let key = key(args)?;
     let own_secret = key.is_none();
     let (key, form) = match (key, cluster) {
@@ -281,6 +277,16 @@ pub fn secret(text: &str) -> anyhow::Result<SecretString> {
         bail!("JWT_SECRET: must not be empty (unset it to use the data folder's own)");
     }
     Ok(text.to_owned().into())
+}
+
+/// What tokens are to name, where they are to name it.
+pub fn expected_claims(issuer: Option<&str>, audience: Option<&str>) -> anyhow::Result<()> {
+    for (name, value) in [("JWT_ISSUER", issuer), ("JWT_AUDIENCE", audience)] {
+        if value.is_some_and(str::is_empty) {
+            bail!("{name}: must not be empty");
+        }
+    }
+    Ok(())
 }
 
 fn key(args: &ServeArgs) -> anyhow::Result<Option<TokenKey>> {

@@ -5,7 +5,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use verbatim_domain::UserId;
-use verbatim_gateway::auth::{MAX_EMAIL_CHARACTERS, MAX_ROLE_CHARACTERS};
+use verbatim_gateway::auth;
 
 use crate::cli::TokenArgs;
 use crate::data::DataFolder;
@@ -42,15 +42,13 @@ pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
 fn mint(args: &TokenArgs, secret: &SecretString, now: i64) -> anyhow::Result<String> {
     let user: UserId = args.user.parse().context("--user")?;
     // What the server would refuse is not handed out.
-    fits("--role", &args.role, MAX_ROLE_CHARACTERS)?;
-    if let Some(email) = &args.email {
-        fits("--email", email, MAX_EMAIL_CHARACTERS)?;
+    if !auth::is_role(&args.role) {
+        bail!("--role: must be 1 to 64 characters, none of them a control character");
     }
-    for (name, value) in [("JWT_ISSUER", &args.jwt_issuer), ("JWT_AUDIENCE", &args.jwt_audience)] {
-        if value.as_ref().is_some_and(String::is_empty) {
-            bail!("{name}: must not be empty");
-        }
+    if args.email.as_deref().is_some_and(|email| !auth::is_email(email)) {
+        bail!("--email: must be 1 to 320 characters, none of them a control character");
     }
+    settings::expected_claims(args.jwt_issuer.as_deref(), args.jwt_audience.as_deref())?;
     let claims = Claims {
         user_id: user.as_str(),
         sub: user.as_str(),
@@ -63,13 +61,6 @@ fn mint(args: &TokenArgs, secret: &SecretString, now: i64) -> anyhow::Result<Str
     };
     let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
     Ok(encode(&Header::default(), &claims, &key)?)
-}
-
-fn fits(name: &str, text: &str, most: usize) -> anyhow::Result<()> {
-    if text.is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
-        bail!("{name}: must be 1 to {most} characters, none of them a control character");
-    }
-    Ok(())
 }
 
 fn seconds(text: &str) -> anyhow::Result<i64> {

@@ -15,9 +15,8 @@ use crate::settings::{TokenKey, TokenSettings};
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// How far two clocks may differ, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
-/// What a token may say of its user.
-pub const MAX_EMAIL_CHARACTERS: usize = 320;
-pub const MAX_ROLE_CHARACTERS: usize = 64;
+const MAX_EMAIL_CHARACTERS: usize = 320;
+const MAX_ROLE_CHARACTERS: usize = 64;
 /// The role of a token that names none.
 const DEFAULT_ROLE: &str = "user";
 
@@ -137,19 +136,32 @@ fn without_scheme(token: &str) -> &str {
 
 fn caller(claims: Claims) -> Option<Caller> {
     let user_id: UserId = claims.user_id.or(claims.sub).or(claims.id)?.as_str()?.parse().ok()?;
-    let fits = |text: &str, most| {
-        (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
-    };
-    if claims.email.as_ref().is_some_and(|email| !fits(email, MAX_EMAIL_CHARACTERS)) {
+    if claims.email.as_deref().is_some_and(|email| !is_email(email)) {
         return None;
     }
     let role = claims.role.unwrap_or_else(|| DEFAULT_ROLE.to_owned());
-    if !fits(&role, MAX_ROLE_CHARACTERS) {
+    if !is_role(&role) {
         return None;
     }
     // The conversion saturates, which is what a time far beyond any calendar should do.
     let expires_at = Timestamp((claims.exp * 1_000.0) as i64);
     Some(Caller { user_id, email: claims.email, role, expires_at })
+}
+
+/// Whether a token may say this of its user: 1 to 320 characters, none of them a control character.
+#[must_use]
+pub fn is_email(text: &str) -> bool {
+    fits(text, MAX_EMAIL_CHARACTERS)
+}
+
+/// Whether a token may say this of its user: 1 to 64 characters, none of them a control character.
+#[must_use]
+pub fn is_role(text: &str) -> bool {
+    fits(text, MAX_ROLE_CHARACTERS)
+}
+
+fn fits(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 fn public_key(pem: &str) -> Result<(Algorithm, DecodingKey), KeyError> {
