@@ -112,13 +112,17 @@ impl Verifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::Invalid);
         }
-        let claims = decode::<Claims>(token, &self.key, &self.validation)
-            .map_err(|error| match error.kind() {
+        let token = decode::<Claims>(token, &self.key, &self.validation).map_err(|error| {
+            match error.kind() {
                 ErrorKind::ExpiredSignature => Rejection::Expired,
                 _ => Rejection::Invalid,
-            })?
-            .claims;
-        caller(claims).ok_or(Rejection::Invalid)
+            }
+        })?;
+        // What its maker holds critical must be understood, and no extension is (RFC 7515, 4.1.11).
+        if token.header.crit.is_some() {
+            return Err(Rejection::Invalid);
+        }
+        caller(token.claims).ok_or(Rejection::Invalid)
     }
 }
 

@@ -202,6 +202,16 @@ fn every_other_bad_token_is_invalid() {
 }
 
 #[test]
+fn a_token_with_an_extension_that_must_be_understood_is_refused() {
+    for crit in [vec!["b64".to_owned()], vec!["exp".to_owned()], Vec::new()] {
+        let header = Header { crit: Some(crit), ..Header::default() };
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let token = encode(&header, &good_claims(), &key).expect("signed");
+        assert_eq!(verify(&token).err(), Some(Rejection::Invalid));
+    }
+}
+
+#[test]
 fn a_configured_audience_and_issuer_are_required() {
     let settings = TokenSettings {
         audience: Some("chat".to_owned()),
