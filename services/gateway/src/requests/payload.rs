@@ -159,7 +159,7 @@ pub struct Attachment {
     #[schemars(
         length(max = 2_048),
         regex(
-            pattern = r"^https?://[^\u0000-\u0020\u007f-\u00a0/?#][^\u0000-\u0020\u007f-\u00a0]*$"
+            pattern = r"^[Hh][Tt][Tt][Pp][Ss]?://([^\u0000-\u0020\u007f-\u00a0/?#@]*@)?[^\u0000-\u0020\u007f-\u00a0/?#@:][^\u0000-\u0020\u007f-\u00a0/?#@]*([/?#][^\u0000-\u0020\u007f-\u00a0]*)?$"
         )
     )]
     pub url: String,
@@ -326,9 +326,12 @@ impl Attachment {
 
 /// Whether a browser would fetch it from the web: this scheme, some host, and nothing invisible.
 fn is_web_address(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.split_once('@').map_or(authority, |(_user, host)| host);
     let invisible = |c: char| c <= ' ' || ('\u{7f}'..='\u{a0}').contains(&c);
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        && !(host.is_empty() || host.starts_with(':') || host.contains('@'))
         && !url.chars().any(invisible)
         && url.chars().count() <= MAX_URL_CHARACTERS
 }

@@ -81,6 +81,10 @@ fn a_refusal_names_the_field() {
         (with_attachment("url", json!("ftp://example.com/a")), "attachments[1].url"),
         (with_attachment("url", json!("https://")), "attachments[1].url"),
         (with_attachment("url", json!("https:///a")), "attachments[1].url"),
+        (with_attachment("url", json!("https://@/")), "attachments[1].url"),
+        (with_attachment("url", json!("https://ann@")), "attachments[1].url"),
+        (with_attachment("url", json!("https://:80/a")), "attachments[1].url"),
+        (with_attachment("url", json!("https://a@b@c")), "attachments[1].url"),
         (with_attachment("url", json!("https://a b")), "attachments[1].url"),
         (with_attachment("url", json!("https://a\u{0}")), "attachments[1].url"),
         (
@@ -105,6 +109,8 @@ fn bounds_are_inclusive() {
         with("attachments", json!(vec![json!({ "name": "a", "url": "http://a" }); 10])),
         with_attachment("name", json!("é".repeat(255))),
         with_attachment("url", json!(format!("https://{}", "x".repeat(2_040)))),
+        with_attachment("url", json!("HTTPS://Example.com/a")),
+        with_attachment("url", json!("Http://ann:pass@[::1]:80?q=a@b#@")),
         with_attachment("size", json!((1_u64 << 53) - 1)),
     ] {
         assert!(send(&payload).is_ok());
