@@ -140,7 +140,7 @@ describe('a bad payload', () => {
 
   test('of the wrong kind is refused by every other event', async () => {
     const client = await deployment.connect(user());
-    for (const event of ['notification:get', 'notification:read', 'conversation:get', 'conversation:create', 'conversation:read', 'message:get', 'stream:get', 'stream:ack']) {
+    for (const event of ['notification:get', 'notification:read', 'connection:get', 'conversation:get', 'conversation:create', 'conversation:read', 'message:get', 'stream:get', 'stream:ack']) {
       for (const payload of [7, MARK, true, [], [[]]]) {
         shapes.failure(await client.ask(event, payload), 'bad_request');
       }

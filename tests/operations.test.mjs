@@ -139,12 +139,12 @@ describe('settings', () => {
     MAX_IN_FLIGHT_PER_SOCKET: ['0'],
     MAX_WAITING_PER_SOCKET: ['x'],
     MAX_SOCKETS_PER_USER: ['0'],
-    AUTH_TIMEOUT_SECONDS: ['0', 'x'],
+    AUTH_TIMEOUT_SECONDS: ['0', 'x', '18446744073709551615'],
     MAX_UNREAD_PACKETS: ['0'],
     MAX_UNREAD_BYTES: ['x'],
-    WRITE_TIMEOUT_SECONDS: ['0'],
-    PING_INTERVAL_MS: ['0', 'x'],
-    PING_TIMEOUT_MS: ['x'],
+    WRITE_TIMEOUT_SECONDS: ['0', '18446744073709551615'],
+    PING_INTERVAL_MS: ['0', 'x', '18446744073709551615'],
+    PING_TIMEOUT_MS: ['x', '18446744073709551615'],
   };
   for (const [name, values] of Object.entries(bad)) {
     test(`a bad ${name} is refused by name`, async () => {
@@ -241,7 +241,7 @@ describe('verbatim token', () => {
   });
 
   test('refuses what is no user and no duration', async () => {
-    for (const args of [['--user', 'a b'], ['--user', ''], ['--user', 'x', '--ttl', 'soon'], ['--user', 'x', '--ttl', '-1h'], []]) {
+    for (const args of [['--user', 'a b'], ['--user', ''], ['--user', 'x', '--ttl', 'soon'], ['--user', 'x', '--ttl', '-1h'], ['--user', 'x', '--ttl', '1mo'], ['--user', 'x', '--role', 'r'.repeat(65)], ['--user', 'x', '--email', ''], []]) {
       const { code, stdout } = await run(['token', ...args], { JWT_SECRET: SECRET });
       assert.notEqual(code, 0, args.join(' '));
       assert.equal(stdout, '');

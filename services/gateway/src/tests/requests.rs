@@ -71,6 +71,19 @@ async fn failures_come_by_the_ack_or_on_the_answering_event() {
 }
 
 #[tokio::test]
+async fn a_payload_is_an_object_where_nothing_is_asked_for_too() {
+    let running = Running::start(settings()).await;
+    let mut ann = running.live("ann").await;
+    for bad in [json!("x"), json!(7), json!([]), json!(true)] {
+        let refused = ann.asked("connection:get", &bad).await;
+        assert_eq!(refused["error"]["code"], "bad_request", "{bad}");
+    }
+    for good in [json!({}), json!(null), json!({ "x": 1 })] {
+        assert_eq!(ann.asked("connection:get", &good).await["success"], true, "{good}");
+    }
+}
+
+#[tokio::test]
 async fn no_payload_does_any_harm() {
     let running = Running::start(settings()).await;
     let mut ann = running.live("ann").await;
