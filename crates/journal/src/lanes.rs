@@ -34,6 +34,9 @@ pub struct Ownership {
     pub owned: Vec<Owned>,
     /// How many of them it should give up, so that each living worker has its share.
     pub surplus: usize,
+    /// In which time there may be lanes to take: soon while others are to give some up, else when the
+    /// first lease of another's ends.
+    pub look_in: Duration,
 }
 
 /// A command that was set aside: nobody could handle it, and its lane goes on without it.

@@ -36,11 +36,13 @@ create table journal.dead_letters (
 
 -- Renews what the worker owns and takes what is free, up to its share: even among those that live.
 -- All lanes are locked, in their order, so that two workers wait for each other and count the same.
+-- At least one row, whose lane is null if the worker has none. The last two columns are the same in
+-- all: how many lanes it should give up, and when there may be more to take.
 create function journal.renew_lanes(renewing uuid, lease interval)
 returns table (
     own_lane integer, own_epoch bigint,
     own_stream bigint, own_sequence bigint, own_at bigint,
-    surplus bigint
+    surplus bigint, look_in interval
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -48,8 +50,11 @@ set lock_timeout = '3500ms'
 as $$
 declare
     told_at timestamptz;
+    living bigint;
     share bigint;
     owned bigint;
+    gained bigint;
+    next_look interval;
 begin
     perform journal.write_durably();
     perform l.lane from journal.lanes as l order by l.lane for no key update;
@@ -57,7 +62,8 @@ begin
     insert into journal.workers as w (worker, expires_at) values (renewing, told_at + lease)
     on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
     delete from journal.workers as w where w.expires_at <= told_at;
-    select ceil(64.0 / greatest(count(*), 1)) into share from journal.workers as w;
+    select greatest(count(*), 1) into living from journal.workers as w;
+    share := ceil(64.0 / living);
     update journal.lanes as l set expires_at = told_at + lease where l.owner = renewing;
     get diagnostics owned = row_count;
     with taken as (
@@ -71,12 +77,18 @@ begin
     set owner = renewing, epoch = l.epoch + 1, expires_at = told_at + lease
     from taken
     where l.lane = taken.lane;
+    get diagnostics gained = row_count;
+    -- Others are about to give some up, or keep theirs until their leases end.
+    next_look := case
+        when owned + gained < 64 / living then interval '250 ms'
+        else (select min(l.expires_at) from journal.lanes as l where l.owner <> renewing) - told_at
+    end;
     return query
     select
         l.lane, l.epoch, l.cursor_stream, l.cursor_sequence, l.cursor_at,
-        greatest(owned - share, 0)
-    from journal.lanes as l
-    where l.owner = renewing
+        greatest(owned - share, 0), coalesce(next_look, lease)
+    from (select) as one
+    left join journal.lanes as l on l.owner = renewing
     order by l.lane;
 end;
 $$;

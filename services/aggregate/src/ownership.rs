@@ -13,8 +13,8 @@ use crate::owner::Owner;
 use crate::pending::Pending;
 use crate::worker::Worker;
 
-/// Waits for what this worker owns now, if it shares the journal.
-pub(crate) async fn owned(owner: &mut Option<Owner>) -> anyhow::Result<Ownership> {
+/// Waits for what this worker owns now, if it shares the journal; `None` once that won't change.
+pub(crate) async fn owned(owner: &mut Option<Owner>) -> anyhow::Result<Option<Ownership>> {
     match owner {
         Some(owner) => owner.next().await,
         None => pending().await,
@@ -24,7 +24,7 @@ pub(crate) async fn owned(owner: &mut Option<Owner>) -> anyhow::Result<Ownership
 impl Worker {
     /// Takes what is new, lets go of what is no longer this worker's, and gives up what is too much.
     pub(crate) fn own(&mut self, ownership: Ownership, source: &mut dyn CommandSource) {
-        let Ownership { owned, surplus } = ownership;
+        let Ownership { owned, surplus, .. } = ownership;
         let is_owned = |claim: &Claim| owned.iter().any(|owned| owned.claim.lane == claim.lane);
         let gone: Vec<_> = self.book.claims().into_iter().filter(|c| !is_owned(c)).collect();
         for claim in gone {
@@ -66,7 +66,7 @@ impl Worker {
         for claim in &claims {
             self.forget(claim.lane);
         }
-        if let Some(owner) = &self.owner
+        if let Some(owner) = &mut self.owner
             && !claims.is_empty()
         {
             tracing::debug!(lanes = claims.len(), "given up");

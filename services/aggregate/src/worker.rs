@@ -114,7 +114,8 @@ impl Worker {
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut source = self.bus.commands();
-        // Once it is to end: how many of the queued commands are still to be taken.
+        let mut is_ending = false;
+        // At the end: how many of the queued commands are still to be taken.
         let mut last = None;
         loop {
             self.decide_waiting();
@@ -131,21 +132,28 @@ impl Worker {
                 last = Some(0);
             }
             if last == Some(0) && self.is_idle() {
-                if let Some(owner) = self.owner {
-                    owner.end(&self.book.claims()).await;
+                if let Some(owner) = &mut self.owner {
+                    owner.end().await;
                 }
                 return Ok(());
             }
             let room = self.room().min(last.unwrap_or(usize::MAX));
             tokio::select! {
                 biased;
-                () = shutdown.cancelled(), if last.is_none() => {
-                    self.leave(usize::MAX, &mut *source);
-                    last = Some(self.bus.queued_commands());
+                () = shutdown.cancelled(), if !is_ending => {
+                    is_ending = true;
+                    match &self.owner {
+                        Some(owner) => owner.stop(),
+                        None => last = Some(self.bus.queued_commands()),
+                    }
                 }
-                ownership = owned(&mut self.owner), if last.is_none() => {
-                    self.own(ownership?, &mut *source);
-                }
+                ownership = owned(&mut self.owner), if last.is_none() => match ownership? {
+                    Some(ownership) => self.own(ownership, &mut *source),
+                    None => {
+                        self.leave(usize::MAX, &mut *source);
+                        last = Some(self.bus.queued_commands());
+                    }
+                },
                 answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
                     self.after_append(answer?).await?;
                 }
@@ -157,7 +165,10 @@ impl Worker {
                         self.take(requests);
                     }
                     // The bus was closed, or somebody else handles its commands now.
-                    None => last = Some(0),
+                    None => {
+                        self.leave(usize::MAX, &mut *source);
+                        last = Some(0);
+                    }
                 },
             }
         }

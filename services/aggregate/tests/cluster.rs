@@ -177,6 +177,18 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ends_leaves_no_lane_behind_whenever_that_is() {
+    let cluster = Cluster::new().await;
+    for round in 0..12 {
+        let worker = cluster.worker().await;
+        // In the middle of a renewal, and between two.
+        sleep(Duration::from_millis(17 * round)).await;
+        worker.stop().await;
+        assert_eq!(cluster.shares().await, [0i64; 0], "in round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_share_the_lanes_and_answer_every_command_once_and_in_order() {
     const CONVERSATIONS: usize = 100;
     let cluster = Cluster::new().await;

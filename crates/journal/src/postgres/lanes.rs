@@ -23,11 +23,22 @@ pub(super) fn cursor(row: &PgRow, first: usize) -> Result<Option<LaneCursor>, sq
     Ok(Some(LaneCursor { stream, sequence: sequence as u64, at: row.try_get(first + 2)? }))
 }
 
-fn owned(row: &PgRow) -> Result<Owned, sqlx::Error> {
-    let lane: i32 = row.try_get(0)?;
+fn owned(row: &PgRow) -> Result<Option<Owned>, sqlx::Error> {
+    let Some(lane) = row.try_get::<Option<i32>, _>(0)? else { return Ok(None) };
     let epoch: i64 = row.try_get(1)?;
     let claim = Claim { lane: lane as u16, epoch: epoch as u64 };
-    Ok(Owned { claim, cursor: cursor(row, 2)? })
+    Ok(Some(Owned { claim, cursor: cursor(row, 2)? }))
+}
+
+fn ownership(rows: &[PgRow]) -> Result<Ownership, sqlx::Error> {
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let surplus: i64 = first.try_get(5)?;
+    let look_in: f64 = first.try_get(6)?;
+    Ok(Ownership {
+        owned: rows.iter().filter_map(|row| owned(row).transpose()).collect::<Result<_, _>>()?,
+        surplus: surplus as usize,
+        look_in: Duration::from_secs_f64(look_in.max(0.0)),
+    })
 }
 
 #[async_trait]
@@ -38,12 +49,7 @@ impl Lanes for PostgresJournal {
             .bind(lease.as_secs_f64());
         let rows =
             self.database.run_to_end(|connection| Box::pin(query.fetch_all(connection))).await?;
-        let surplus = match rows.first() {
-            Some(row) => row.try_get::<i64, _>(5).map_err(Failed::from)? as usize,
-            None => 0,
-        };
-        let owned = rows.iter().map(owned).collect::<Result<_, _>>().map_err(Failed::from)?;
-        Ok(Ownership { owned, surplus })
+        Ok(ownership(&rows).map_err(Failed::from)?)
     }
 
     async fn release(&self, claims: &[Claim]) -> Result<(), Error> {

@@ -89,6 +89,25 @@ async fn an_expired_lease_is_taken_over_with_a_higher_epoch_and_a_living_one_is_
 }
 
 #[tokio::test]
+async fn a_worker_is_told_when_there_may_be_more_to_take() {
+    let place = TestDatabase::new().await;
+    let journal = open_without_owner(&place).await;
+    let renew = async |worker, lease| {
+        journal.renew(Uuid::from_u128(worker), lease).await.expect("an answer").look_in
+    };
+    assert_eq!(renew(1, LONG).await, LONG, "all are its own");
+    // One that comes waits for what the first is to give up.
+    assert_eq!(renew(2, LONG).await, Duration::from_millis(250));
+    assert_eq!(settled(&journal, &[1, 2]).await, [32, 32]);
+    assert_eq!(settled(&journal, &[1, 2, 3]).await.iter().sum::<usize>(), 64);
+    // Who has no less than an even share waits for the first lease to end.
+    renew(2, Duration::from_secs(2)).await;
+    renew(3, Duration::from_secs(4)).await;
+    let first = renew(1, LONG).await;
+    assert!((1_000..=2_000).contains(&first.as_millis()), "{first:?}");
+}
+
+#[tokio::test]
 async fn a_journal_with_lanes_that_nobody_alive_owns_is_not_writable() {
     let place = TestDatabase::new().await;
     let journal = open_without_owner(&place).await;
