@@ -38,7 +38,10 @@ const QUEUE: usize = 256;
 /// Connections that read.
 const READERS: u32 = 4;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite/journal");
+const MIGRATIONS: [(&str, &str); 1] = [(
+    "create journal",
+    include_str!("../../../migrations/sqlite/journal/0001_create_journal.sql"),
+)];
 
 /// The journal in one file, which this process alone has open.
 ///

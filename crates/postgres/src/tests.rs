@@ -1,20 +1,12 @@
-use std::borrow::Cow;
-
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-
 use super::*;
 use crate::testing::{Proxy, TestDatabase};
 
-fn migrations(count: i64) -> Migrator {
-    let migrations = (1..=count)
-        .map(|version| {
-            let sql = format!("create table t{version} (n bigint)");
-            let kind = MigrationType::Simple;
-            Migration::new(version, Cow::Borrowed("test"), kind, Cow::Owned(sql), false)
-        })
-        .collect::<Vec<_>>();
-    Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT }
-}
+const MIGRATIONS: [(&str, &str); 4] = [
+    ("one", "create table t1 (n bigint)"),
+    ("two", "create table t2 (n bigint)"),
+    ("three", "create table t3 (n bigint)"),
+    ("four", "create table t4 (n bigint)"),
+];
 
 async fn one(database: &Database) -> Result<i32, Error> {
     database.run(|c| Box::pin(sqlx::query_scalar("select 1").fetch_one(c))).await
@@ -96,12 +88,11 @@ async fn a_connection_that_froze_on_its_way_back_makes_room_for_another() {
 #[tokio::test]
 async fn a_schema_is_brought_up_to_date_once_however_many_try() {
     let database = TestDatabase::create().await.connect().await;
-    let four = migrations(4);
-    let tries = (0..8).map(|_| migrate(&database, "first", &four));
+    let tries = (0..8).map(|_| migrate(&database, "first", &MIGRATIONS));
     for outcome in futures::future::join_all(tries).await {
         outcome.expect("it is up to date");
     }
-    migrate(&database, "second", &migrations(1)).await.expect("another schema has its own list");
+    migrate(&database, "second", &MIGRATIONS[..1]).await.expect("another schema has its own list");
     let tables: i64 = database
         .run(|c| {
             Box::pin(
@@ -117,7 +108,7 @@ async fn a_schema_is_brought_up_to_date_once_however_many_try() {
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     let database = TestDatabase::create().await.connect().await;
-    migrate(&database, "first", &migrations(2)).await.expect("it is up to date");
-    let refused = migrate(&database, "first", &migrations(1)).await;
+    migrate(&database, "first", &MIGRATIONS[..2]).await.expect("it is up to date");
+    let refused = migrate(&database, "first", &MIGRATIONS[..1]).await;
     assert!(matches!(refused, Err(Error::Migrate { schema: "first", .. })), "{refused:?}");
 }

@@ -7,12 +7,13 @@
 
 mod transaction;
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -64,6 +65,16 @@ pub enum OpenError {
     },
 }
 
+/// Numbered as they stand.
+fn migrator(migrations: &[(&str, &str)]) -> Migrator {
+    let numbered = (1..).zip(migrations).map(|(number, (description, sql))| {
+        let description = Cow::Owned((*description).to_owned());
+        let sql = Cow::Owned((*sql).to_owned());
+        Migration::new(number, description, MigrationType::Simple, sql, false)
+    });
+    Migrator { migrations: numbered.collect(), ..Migrator::DEFAULT }
+}
+
 /// An open file: one writer, some readers.
 #[derive(Debug)]
 pub struct Database {
@@ -73,7 +84,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the file, or creates it readable by its owner only, and brings its schema up to date.
+    /// Opens the file, or creates it readable by its owner only, and brings its schema up to date:
+    /// each migration is what it does and its SQL.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -81,7 +93,7 @@ impl Database {
         path: &Path,
         durability: Durability,
         readers: u32,
-        migrations: &Migrator,
+        migrations: &[(&str, &str)],
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Open { path: path.to_owned(), source };
         create(path).map_err(|error| failed(sqlx::Error::Io(error)))?;
@@ -107,7 +119,7 @@ impl Database {
             .await
             .map_err(failed)?;
         // `run` would do the same, but its future isn't `Send` for every lifetime.
-        migrations
+        migrator(migrations)
             .run_direct(&mut writer)
             .await
             .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
@@ -200,9 +212,7 @@ mod tests {
     use sqlx::Row;
 
     async fn open(folder: &Path) -> Database {
-        let migrations =
-            Migrator { migrations: std::borrow::Cow::Borrowed(&[]), ..Migrator::DEFAULT };
-        Database::open(&folder.join("test.sqlite"), Durability::Full, 2, &migrations)
+        Database::open(&folder.join("test.sqlite"), Durability::Full, 2, &[])
             .await
             .expect("the file opens")
     }

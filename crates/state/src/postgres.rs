@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use sqlx::Row;
-use sqlx::migrate::Migrator;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 use verbatim_domain::UserId;
@@ -23,7 +22,8 @@ pub use leases::Leases;
 
 use crate::{Epoch, Error, State, Watch, latest};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres/state");
+const MIGRATIONS: [(&str, &str); 1] =
+    [("create state", include_str!("../../../migrations/postgres/state/0001_create_state.sql"))];
 
 /// The state in a database that other processes use, too.
 #[derive(Debug)]

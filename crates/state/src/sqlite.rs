@@ -19,7 +19,8 @@ use crate::{Epoch, Error, State, Watch, latest};
 /// Connections that read.
 const READERS: u32 = 2;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite/state");
+const MIGRATIONS: [(&str, &str); 1] =
+    [("create state", include_str!("../../../migrations/sqlite/state/0001_create_state.sql"))];
 
 /// The state in one file, which this process alone has open.
 #[derive(Debug)]

@@ -147,29 +147,29 @@ impl Worker {
                         None => last = Some(self.bus.queued_commands()),
                     }
                 }
-                ownership = owned(&mut self.owner), if last.is_none() => match ownership? {
-                    Some(ownership) => self.own(ownership, &mut *source),
-                    None => {
+                ownership = owned(&mut self.owner), if last.is_none() => {
+                    if let Some(ownership) = ownership? {
+                        self.own(ownership, &mut *source);
+                    } else {
                         self.leave(usize::MAX, &mut *source);
                         last = Some(self.bus.queued_commands());
                     }
-                },
+                }
                 answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
                     self.after_append(answer?).await?;
                 }
                 Some(loaded) = self.loads.join_next() => self.after_load(loaded?),
                 Some(aside) = self.aside.join_next() => self.after_aside(aside?),
-                taken = source.next(room), if room > 0 => match taken {
-                    Some(requests) => {
+                taken = source.next(room), if room > 0 => {
+                    if let Some(requests) = taken {
                         last = last.map(|left| left.saturating_sub(requests.len()));
                         self.take(requests);
-                    }
-                    // The bus was closed, or somebody else handles its commands now.
-                    None => {
+                    } else {
+                        // The bus was closed, or somebody else handles its commands now.
                         self.leave(usize::MAX, &mut *source);
                         last = Some(0);
                     }
-                },
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{RwLock, RwLockReadGuard, watch};
 use verbatim_protocol::{JournalId, Recorded};
@@ -19,7 +19,8 @@ use crate::rows::{number, uuid};
 /// another version are made anew.
 const VIEWS_VERSION: i64 = 1;
 
-static SCHEMA: Migrator = sqlx::migrate!("../../migrations/sqlite/views");
+const SCHEMA: [(&str, &str); 1] =
+    [("create views", include_str!("../../../../migrations/sqlite/views/0001_create_views.sql"))];
 
 /// Connections for queries.
 const READERS: u32 = 4;

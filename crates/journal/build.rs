@@ -1,6 +1,0 @@
-//! The migrations are compiled in: compile again when they change.
-
-fn main() {
-    println!("cargo:rerun-if-changed=../../migrations/postgres/journal");
-    println!("cargo:rerun-if-changed=../../migrations/sqlite/journal");
-}
