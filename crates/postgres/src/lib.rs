@@ -30,6 +30,10 @@ pub const PATIENCE: Duration = Duration::from_millis(4_500);
 /// How long a connection may take to be had, and then the work on it.
 const STEP: Duration = Duration::from_secs(4);
 
+/// How long a transaction may wait for its next statement before the server gives it up, with its
+/// locks: a process that is frozen must not hold up the one that takes over from it.
+const IDLE_TRANSACTION: &str = "5s";
+
 /// A connection that lay idle for longer is tried before it is lent.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -88,7 +92,12 @@ impl Database {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(options.statement_cache_capacity(256).disable_statement_logging());
+            .connect_lazy_with(
+                options
+                    .options([("idle_in_transaction_session_timeout", IDLE_TRANSACTION)])
+                    .statement_cache_capacity(256)
+                    .disable_statement_logging(),
+            );
         let database = Self { pool };
         database.run(|connection| Box::pin(sqlx::Connection::ping(connection))).await?;
         Ok(database)

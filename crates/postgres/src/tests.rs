@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use super::*;
 use crate::testing::{Proxy, TestDatabase};
 
@@ -111,4 +113,23 @@ async fn a_newer_schema_is_refused() {
     migrate(&database, "first", &MIGRATIONS[..2]).await.expect("it is up to date");
     let refused = migrate(&database, "first", &MIGRATIONS[..1]).await;
     assert!(matches!(refused, Err(Error::Migrate { schema: "first", .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_sleeps_in_a_transaction_holds_up_nobody_for_long() {
+    let place = TestDatabase::create().await;
+    let database = place.connect().await;
+    database
+        .run(|c| Box::pin(sqlx::query("create table t (n bigint)").execute(c)))
+        .await
+        .expect("made");
+    let mut asleep = database.pool().begin().await.expect("a transaction");
+    sqlx::query("lock table t").execute(&mut *asleep).await.expect("locked");
+    let begun = Instant::now();
+    let limit = Duration::from_secs(20);
+    let waiting = database
+        .run_within(limit, |c| Box::pin(sqlx::query("insert into t values (1)").execute(c)));
+    waiting.await.expect("the lock is free");
+    assert!(begun.elapsed() >= Duration::from_secs(4), "it was held");
+    assert!(sqlx::query("select 1").execute(&mut *asleep).await.is_err(), "it was given up");
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use verbatim_postgres::Database;
+use tokio::time::timeout;
+use verbatim_postgres::{Database, PATIENCE};
 use verbatim_protocol::{JournalId, Recorded};
 
 use super::schema::{self, Schema};
@@ -23,7 +25,7 @@ pub struct PostgresRebuild {
     journal: JournalId,
     checkpoint: AtomicU64,
     /// Has the lock, which ends with it.
-    _holder: PgConnection,
+    holder: PgConnection,
 }
 
 #[async_trait]
@@ -65,11 +67,16 @@ impl Rebuildable for PostgresViews {
             database: self.database.clone(),
             journal: self.journal,
             checkpoint: AtomicU64::new(0),
-            _holder: holder,
+            holder,
         })
     }
 
-    async fn swap(&self, _rebuild: &mut PostgresRebuild) -> Result<(), Error> {
+    async fn swap(&self, rebuild: &mut PostgresRebuild) -> Result<(), Error> {
+        let is_held = timeout(PATIENCE, rebuild.holder.ping()).await;
+        if !is_held.is_ok_and(|answer| answer.is_ok()) {
+            // The new views may be another's by now.
+            return Err(Error::Unavailable("the rebuild has lost its lock".into()));
+        }
         let checkpoint = schema::exchange(&self.database).await?;
         self.checkpoint.fetch_max(checkpoint, Ordering::AcqRel);
         Ok(())

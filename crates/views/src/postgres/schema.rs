@@ -1,9 +1,11 @@
 //! The schema of the views in use, and of those that are made anew beside them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
+use tokio::time::sleep;
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
@@ -18,6 +20,10 @@ const CREATE: &str = include_str!("../../../../migrations/postgres/views/create_
 /// Who changes what the name `views` stands for holds this lock alone, who writes into the views
 /// holds it shared: taken before the name is used.
 const EXCHANGE: i64 = 0x7665_7262_7669_6577;
+
+/// How often the replaced views are tried to be removed, and how long after a failure.
+const DROP_TRIES: u32 = 10;
+const DROP_PAUSE: Duration = Duration::from_millis(200);
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,14 +243,31 @@ pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
         })
         .await?;
     let Some(checkpoint) = exchanged else { return Err(Error::Behind) };
-    // Apart, because it waits for the queries that still read the old ones.
-    let dropped = database
-        .run_to_end(|connection| {
-            Box::pin(connection.execute("drop schema if exists views_old cascade"))
-        })
-        .await;
-    if let Err(error) = dropped {
-        tracing::warn!(%error, "the replaced views are removed by the next rebuild");
-    }
+    drop_old(database).await;
     Ok(checkpoint)
+}
+
+/// Removes the views that were replaced. Apart from the exchange, because it waits for the queries
+/// that still read them; not for long, because such a query might wait for what this has locked.
+async fn drop_old(database: &Database) {
+    let mut tries = 0;
+    loop {
+        let dropped = database
+            .run_to_end(|connection| {
+                // Several statements at once are one transaction.
+                Box::pin(connection.execute(
+                    "set local lock_timeout = '500ms'; drop schema if exists views_old cascade",
+                ))
+            })
+            .await;
+        tries += 1;
+        match dropped {
+            Ok(_) => return,
+            Err(_) if tries < DROP_TRIES => sleep(DROP_PAUSE).await,
+            Err(error) => {
+                tracing::warn!(%error, "the replaced views are removed by the next rebuild");
+                return;
+            }
+        }
+    }
 }

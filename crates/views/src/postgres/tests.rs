@@ -4,9 +4,9 @@ use verbatim_postgres::testing::TestDatabase;
 
 use super::*;
 use crate::conformance::compare::assert_shows;
-use crate::conformance::history::varied;
+use crate::conformance::history::{History, varied};
 use crate::conformance::{Adapter, JOURNAL, rebuild};
-use crate::{Rebuildable, Views};
+use crate::{Rebuild, Rebuildable, Views};
 
 const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
 
@@ -100,6 +100,64 @@ async fn a_second_rebuild_is_refused_while_one_is_under_way() {
         }
     });
     begun.await.expect("the next one begins");
+}
+
+#[tokio::test]
+async fn a_rebuild_that_has_lost_its_lock_does_not_replace_the_views() {
+    let place = Place::start().await;
+    let history = varied();
+    let views = place.open(JOURNAL).await;
+    views.apply(history.events()).await.expect("applied");
+    let mut rebuild = views.begin_rebuild().await.expect("it begins");
+    rebuild.apply(history.events()).await.expect("applied");
+    let sql = "select pg_terminate_backend(pid) from pg_locks
+               where locktype = 'advisory' and mode = 'ExclusiveLock'
+               and database = (select oid from pg_database where datname = current_database())";
+    views.database.run(|c| Box::pin(sqlx::query(sql).execute(c))).await.expect("ended");
+    let swapped = views.swap(&mut rebuild).await;
+    assert!(matches!(swapped, Err(Error::Unavailable(_))), "{swapped:?}");
+    assert_shows(&views, history.events(), &USERS).await;
+    rebuild_anew(&views, &history).await;
+}
+
+async fn rebuild_anew(views: &PostgresViews, history: &History) {
+    rebuild(views, history.events()).await.expect("rebuilt");
+    assert_shows(views, history.events(), &USERS).await;
+}
+
+#[tokio::test]
+async fn a_query_that_still_reads_the_replaced_views_is_not_disturbed() {
+    let place = Place::start().await;
+    let history = varied();
+    let views = place.open(JOURNAL).await;
+    views.apply(history.events()).await.expect("applied");
+    let mut reading = views.database.pool().begin().await.expect("a transaction");
+    let count = "select count(*) from views.messages";
+    sqlx::query(count).execute(&mut *reading).await.expect("it reads one table");
+    let others = async {
+        sleep(Duration::from_millis(300)).await;
+        // Whoever removes the tables holds some by now, and waits for this one.
+        let count = "select count(*) from views_old.conversations, views_old.members";
+        sqlx::query(count).execute(&mut *reading).await.expect("it reads another");
+        sleep(Duration::from_millis(1_200)).await;
+        sqlx::query(count).execute(&mut *reading).await.expect("and again");
+        reading.commit().await.expect("it ends");
+    };
+    tokio::join!(rebuild_anew(&views, &history), others);
+    let old = "select count(*) from pg_namespace where nspname = 'views_old'";
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let old: i64 = views
+            .database
+            .run(|c| Box::pin(sqlx::query_scalar(old).fetch_one(c)))
+            .await
+            .expect("an answer");
+        if old == 0 {
+            break;
+        }
+        assert!(Instant::now() < end, "the replaced views are still there");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
