@@ -217,4 +217,21 @@ describe('outages', () => {
     for (let n = 0; n < 10; n += 1) await a.send({ conversationId: id, content: `away ${n}` });
     await until(async () => (await (await deployment.rest(bob)).pages('/app/notifications')).flat().length === before + 10, { what: 'ten notifications more' });
   });
+
+  test('everything killed at once: without a cursor nobody is sent again what they wrote', { timeout: 120_000 }, async () => {
+    const [alice, bob] = [user('alice'), user('bob')];
+    const [a, b] = [await deployment.connect(alice), await deployment.connect(bob)];
+    const id = conversation();
+    await a.send({ conversationId: id, targetUserId: bob, content: 'from alice' });
+    await a.message('from alice');
+    await b.message('from alice');
+    await b.send({ conversationId: id, content: 'from bob' });
+    await a.message('from bob');
+    await deployment.kill();
+    await deployment.start();
+    for (const name of [alice, alice, bob, bob]) {
+      const again = await deployment.connect(name);
+      assert.deepEqual(again.messages.map(({ content }) => content), [name === alice ? 'from bob' : 'from alice']);
+    }
+  });
 });

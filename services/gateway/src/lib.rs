@@ -123,6 +123,7 @@ impl Gateway {
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let Self { settings, verifier, requests, presence, metrics, delivery, sockets } = self;
+        delivery.begin().await;
         let frames_fresh = {
             let delivery = Arc::clone(&delivery);
             move || delivery.is_fresh()

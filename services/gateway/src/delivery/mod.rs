@@ -13,6 +13,7 @@ mod sequence;
 mod stream;
 mod watch;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub(crate) struct Delivery {
     patience: Patience,
     /// Where the frames have come; `None` before the first.
     position: latest::Sender<Option<u64>>,
+    /// The journal's head when this gateway began.
+    began_at: AtomicU64,
     last_frame: Mutex<Option<Instant>>,
     readers: Semaphore,
     refreshes: Refreshes,
@@ -77,6 +80,7 @@ impl Delivery {
             metrics,
             patience: socket::patience(settings),
             position: latest::Sender::new(None),
+            began_at: AtomicU64::new(0),
             last_frame: Mutex::new(None),
             readers: Semaphore::new(READERS),
             refreshes: Refreshes::default(),
@@ -89,6 +93,16 @@ impl Delivery {
     pub fn is_fresh(&self) -> bool {
         let last = self.last_frame.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| last.elapsed() <= FRESH)
+    }
+
+    /// Notes what was there before any socket: to be called before the first is let in.
+    pub async fn begin(&self) {
+        match self.ports.journal.head().await {
+            Ok(head) => self.began_at.store(head, Ordering::Relaxed),
+            Err(error) => {
+                warn!(%error, "clients without a cursor may be sent again what they wrote before");
+            }
+        }
     }
 
     /// Takes frames, and does what follows from them, until `shutdown`.
@@ -109,7 +123,7 @@ impl Delivery {
     pub fn head(&self) -> u64 {
         // Views that another process writes are known to be as far as somebody has asked for.
         let pushed = self.position.borrow().unwrap_or(0);
-        self.ports.views.checkpoint().max(pushed)
+        self.ports.views.checkpoint().max(pushed).max(self.began_at.load(Ordering::Relaxed))
     }
 
     /// A user has received everything up to `position`, as far as this side can tell.
