@@ -13,6 +13,7 @@ use server::{PATIENCE, Server};
 
 mod commands;
 mod lanes;
+mod login;
 mod outage;
 mod roles;
 mod server;

@@ -1,5 +1,7 @@
 //! Reading lanes: from cursors, beside others, and after the stream was lost.
 
+use futures::{StreamExt, TryStreamExt};
+
 use super::*;
 
 /// Takes what there is, and checks that no more comes.
@@ -106,6 +108,25 @@ async fn what_a_left_lane_had_queued_is_dropped() {
 }
 
 #[tokio::test]
+async fn what_another_client_took_from_the_consumer_is_read_again() {
+    let mut options = options();
+    options.lane_window = 8;
+    let nats = open(options).await;
+    let mut source = nats.commands();
+    source.follow(lane(), None);
+    fill(&nats, 1..=20).await;
+    eventually("the window is full", async || nats.queued_commands() == 8).await;
+    let stream = stream(&nats).await;
+    for name in consumers(&stream).await {
+        let consumer: async_nats::jetstream::consumer::PullConsumer =
+            stream.get_consumer(&name).await.expect("the consumer is there");
+        let taken = consumer.fetch().max_messages(4).messages().await.expect("messages");
+        assert_eq!(taken.count().await, 4);
+    }
+    exactly(&mut *source, 1..=20).await;
+}
+
+#[tokio::test]
 async fn a_slow_handler_holds_up_the_server_and_loses_nothing() {
     let mut options = options();
     options.lane_window = 8;
@@ -122,12 +143,15 @@ async fn a_slow_handler_holds_up_the_server_and_loses_nothing() {
     assert_eq!(nats.dropped(), Dropped::default());
 }
 
-async fn delete_consumers(nats: &Nats) {
-    use futures::TryStreamExt;
-    let stream = stream(nats).await;
+async fn consumers(stream: &async_nats::jetstream::stream::Stream) -> Vec<String> {
     let names: Vec<_> = stream.consumer_names().try_collect().await.expect("names");
     assert!(!names.is_empty());
-    for name in names {
+    names
+}
+
+async fn delete_consumers(nats: &Nats) {
+    let stream = stream(nats).await;
+    for name in consumers(&stream).await {
         stream.delete_consumer(&name).await.expect("it can be deleted");
     }
 }

@@ -1,0 +1,66 @@
+//! Connections that do nothing.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::client::Target;
+use crate::processes::{self, Used};
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    #[arg(long, default_value_t = 10_000)]
+    connections: usize,
+    /// Connections that are being opened at once.
+    #[arg(long, default_value_t = 64)]
+    opening: usize,
+    /// Seconds for which they are held before memory is measured.
+    #[arg(long, default_value_t = 5.0)]
+    hold: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    connects_per_second: f64,
+    cpu_us_per_connect: f64,
+    /// Resident memory that came with the connections, of all processes, for each.
+    kib_per_connection: f64,
+    processes: Vec<Used>,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<Report> {
+    let target = &args.target;
+    let name = Uuid::now_v7().simple();
+    // What the first connections bring about counts for none of them.
+    let first: Vec<_> = (0..10)
+        .map(
+            |number| async move { target.connect(&format!("first-{number}-{name}"), number).await },
+        )
+        .collect();
+    let _first = futures::future::try_join_all(first).await?;
+    sleep(Duration::from_secs(1)).await;
+    let before = processes::look(&target.processes)?;
+    let begun = Instant::now();
+    let opening = (0..args.connections).map(|number| async move {
+        target.connect(&format!("idle-{number}-{name}"), number).await
+    });
+    let opened: Vec<_> = stream::iter(opening).buffer_unordered(args.opening).try_collect().await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let connected = processes::look(&target.processes)?;
+    sleep(Duration::from_secs_f64(args.hold)).await;
+    let held = processes::look(&target.processes)?;
+    let count = opened.len() as f64;
+    let processes = processes::between(&target.processes, &before, &connected);
+    let resident = |usage: &[processes::Usage]| usage.iter().map(|u| u.resident_kib).sum::<u64>();
+    Ok(Report {
+        connects_per_second: count / seconds,
+        cpu_us_per_connect: processes.iter().map(|p| p.cpu_seconds).sum::<f64>() * 1e6 / count,
+        kib_per_connection: (resident(&held) as f64 - resident(&before) as f64) / count,
+        processes,
+    })
+}

@@ -1,0 +1,59 @@
+//! Load for chat servers that speak Verbatim's fixed contract, and servers and stores that show the
+//! limits of the machine. Each prints its result as one line of JSON.
+
+mod ask;
+mod client;
+mod idle;
+mod processes;
+mod relay;
+mod storm;
+mod talk;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use tokio::task::LocalSet;
+
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Users who talk in pairs, or in one group.
+    Talk(talk::Args),
+    /// Connections that do nothing: how fast they come, and what they hold.
+    Idle(idle::Args),
+    /// Requests, one after the other on each connection.
+    Ask(ask::Args),
+    /// Everybody comes back at once, having missed some messages.
+    Storm(storm::Args),
+    /// A server that stores nothing and hands on what it is sent: the limit of the transport.
+    Relay(relay::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if let Command::Relay(args) = cli.command {
+        return relay::run(&args);
+    }
+    // One thread: load must leave the rest of the machine to the server.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = async {
+        match cli.command {
+            Command::Talk(args) => print(&talk::run(args).await?),
+            Command::Idle(args) => print(&idle::run(args).await?),
+            Command::Ask(args) => print(&ask::run(args).await?),
+            Command::Storm(args) => print(&storm::run(args).await?),
+            Command::Relay(_) => unreachable!("it was run before"),
+        }
+    };
+    LocalSet::new().block_on(&runtime, work)
+}
+
+fn print(report: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(report)?);
+    Ok(())
+}
