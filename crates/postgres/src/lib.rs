@@ -15,6 +15,7 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::ConnectOptions;
 use sqlx::Postgres;
@@ -130,7 +131,9 @@ impl Database {
             + 'static,
     {
         let database = self.clone();
-        match tokio::spawn(async move { database.run(work).await }).await {
+        // Boxed: the runtime's part is compiled anew for each type of task.
+        let running = async move { database.run(work).await }.boxed();
+        match tokio::spawn(running).await {
             Ok(outcome) => outcome,
             Err(error) => Err(Error::Unknown(io::Error::other(error).into())),
         }

@@ -28,6 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
@@ -169,9 +171,12 @@ impl Gateway {
     }
 }
 
-async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
-    task.await;
-    name
+/// Boxed: the runtime's part is compiled anew for each type of task.
+fn named(
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, &'static str> {
+    task.map(move |()| name).boxed()
 }
 
 fn failed(ended: Result<&'static str, JoinError>) -> anyhow::Error {

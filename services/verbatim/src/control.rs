@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -77,7 +78,7 @@ where
         };
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (handle, shutdown) = (handle.clone(), shutdown.clone());
-        tokio::spawn(async move {
+        let answering = async move {
             let _permit = permit;
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -85,7 +86,8 @@ where
                     tracing::debug!(%error, "an admin's connection ended early");
                 },
             }
-        });
+        };
+        tokio::spawn(answering.boxed());
     }
 }
 

@@ -31,6 +31,8 @@ impl Tasks {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let (shutdown, failed) = (self.shutdown.clone(), self.failed.clone());
+        // One type for all tasks: the runtime's part is compiled anew for each.
+        let task = task.boxed();
         self.runtime.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use futures::FutureExt;
 use futures::future::select_all;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,8 @@ impl Roles {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let end = CancellationToken::new();
-        let task = tokio::spawn(service(end.clone()));
+        // Boxed: the runtime's part is compiled anew for each type of task.
+        let task = tokio::spawn(service(end.clone()).boxed());
         self.0.push(Role { name, task, end, limit });
     }
 
