@@ -84,6 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
                 ensure!(is_success(&answer), "refused: {answer}");
                 let now = Instant::now();
                 if now >= end {
+                    connection.close().await?;
                     return anyhow::Ok((answers, bytes));
                 }
                 if now >= begun {

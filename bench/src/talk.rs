@@ -258,6 +258,8 @@ async fn talk(
     loop {
         let now = *phase.borrow_and_update();
         if now == Phase::End {
+            // Not to be taken for a lost connection: what it received would count as missed.
+            connection.close().await?;
             return Ok(Seen { orders, sending });
         }
         if let Some(sending) = &mut sending

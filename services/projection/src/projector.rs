@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug_span, info, warn};
 use verbatim_protocol::{Recorded, Timestamp};
@@ -30,7 +31,11 @@ pub(crate) async fn run(
     let projector = Projector { views: ports.views, metrics };
     while let Some(batch) = shutdown.run_until_cancelled(tail.next()).await {
         // A write under way is finished even if the shutdown comes meanwhile.
+        let begun = Instant::now();
         projector.apply(&batch?, tail.head(), &shutdown).await?;
+        // So that it takes a third of the time at most, however fast events come.
+        let rest = (begun.elapsed() * 2).min(settings.longest_rest);
+        shutdown.run_until_cancelled(sleep(rest)).await;
     }
     Ok(())
 }
