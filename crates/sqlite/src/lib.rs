@@ -26,7 +26,7 @@ pub use transaction::{begin, commit, rollback};
 /// How far the write-ahead log grows until the writer folds it into the file, in pages of 4 KiB.
 /// The more, the fewer writes: a page that changes again and again is folded in once. The less, the
 /// shorter the stall of the commit that does it, and the start after a crash.
-const CHECKPOINT_PAGES: &str = "8000";
+const CHECKPOINT_PAGES: &str = "2500";
 
 /// What a writer keeps of the file in memory, in KiB; negative as `SQLite` wants it.
 const WRITER_CACHE_KIB: &str = "-65536";
