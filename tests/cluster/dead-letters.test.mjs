@@ -4,35 +4,18 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 
-import { Deployment } from '../harness/deployment.mjs';
+import { deployOnOwnServers } from '../harness/deployment.mjs';
 import { run } from '../harness/executable.mjs';
 import { conversation, key, user } from '../harness/names.mjs';
-import { Nats, Postgres } from '../harness/servers.mjs';
 import * as shapes from '../harness/shapes.mjs';
 import { until, within } from '../harness/until.mjs';
 
 const WORDS = 'nobody else reads this';
 
 describe('dead letters', () => {
-  const postgres = new Postgres();
-  const nats = new Nats();
-  let deployment;
-
-  before(async () => {
-    await Promise.all([postgres.start(), nats.start()]);
-    deployment = await new Deployment({ DATABASE_URL: postgres.url, NATS_URL: nats.url }).start();
-    deployment.allowed = [/^\S+ ERROR .*can't be (read|loaded)/];
-  });
-
-  after(async () => {
-    try {
-      await deployment?.end();
-    } finally {
-      await Promise.all([postgres.end(), nats.end()]);
-    }
-  });
+  const { postgres, nats, deployment } = deployOnOwnServers({}, [/^\S+ ERROR .*can't be (read|loaded)/]);
 
   const command = (...args) => run(['dead-letters', ...args], { DATABASE_URL: postgres.url, NATS_URL: nats.url });
   const sql = (text) => execFileSync('psql', [postgres.url, '-qAt', '-v', 'ON_ERROR_STOP=1', '-c', text], { encoding: 'utf8' }).trim();

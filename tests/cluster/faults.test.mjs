@@ -3,16 +3,15 @@
 // rebuild makes. FAULTS and MESSAGES make it longer.
 
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { TRANSPORTS } from '../harness/client.mjs';
-import { Deployment } from '../harness/deployment.mjs';
+import { deployOnOwnServers } from '../harness/deployment.mjs';
 import { run } from '../harness/executable.mjs';
 import { faults } from '../harness/history.mjs';
 import { caughtUp, Reader, record, Writer } from '../harness/load.mjs';
 import { conversation, user } from '../harness/names.mjs';
-import { Nats, Postgres } from '../harness/servers.mjs';
 import { token } from '../harness/tokens.mjs';
 import { until } from '../harness/until.mjs';
 
@@ -24,24 +23,8 @@ const DEEDS = ['kill', 'freeze 5', 'restart', 'freeze 30'];
 const VICTIMS = ['gateway', 'aggregate', 'projection', 'nats', 'postgres'];
 
 describe(`${FAULTS} faults under load`, () => {
-  const postgres = new Postgres();
-  const nats = new Nats();
-  let deployment;
-
-  before(async () => {
-    await Promise.all([postgres.start(), nats.start()]);
-    deployment = await new Deployment({ LOG_LEVEL: 'warn', DATABASE_URL: postgres.url, NATS_URL: nats.url }).start();
-    // That servers are away is said, loudly.
-    deployment.allowed = [/^\S+ ERROR /];
-  });
-
-  after(async () => {
-    try {
-      await deployment?.end();
-    } finally {
-      await Promise.all([postgres.end(), nats.end()]);
-    }
-  });
+  // That servers are away is said, loudly.
+  const { postgres, nats, deployment } = deployOnOwnServers({ LOG_LEVEL: 'warn' }, [/^\S+ ERROR /]);
 
   async function strike(victim, deed, number) {
     if (victim === 'nats' || victim === 'postgres') {

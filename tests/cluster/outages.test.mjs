@@ -1,12 +1,11 @@
 // NATS or PostgreSQL away or frozen, workers frozen: what users and operators notice, and for how long.
 
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { Deployment } from '../harness/deployment.mjs';
+import { deployOnOwnServers } from '../harness/deployment.mjs';
 import { conversation, key, user } from '../harness/names.mjs';
-import { Nats, Postgres } from '../harness/servers.mjs';
 import * as shapes from '../harness/shapes.mjs';
 import { until } from '../harness/until.mjs';
 
@@ -23,24 +22,8 @@ async function timed(work) {
 }
 
 describe('outages', () => {
-  const postgres = new Postgres();
-  const nats = new Nats();
-  let deployment;
-
-  before(async () => {
-    await Promise.all([postgres.start(), nats.start()]);
-    deployment = await new Deployment({ DATABASE_URL: postgres.url, NATS_URL: nats.url }).start();
-    // That servers are away is said, loudly.
-    deployment.allowed = [/^\S+ ERROR /];
-  });
-
-  after(async () => {
-    try {
-      await deployment?.end();
-    } finally {
-      await Promise.all([postgres.end(), nats.end()]);
-    }
-  });
+  // That servers are away is said, loudly.
+  const { postgres, nats, deployment } = deployOnOwnServers({}, [/^\S+ ERROR /]);
 
   /** Two users, each on a gateway of their own, and so many conversations that there is one in each lane. */
   async function pair(conversations = 1) {

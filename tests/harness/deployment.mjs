@@ -14,6 +14,7 @@ import { Client } from './client.mjs';
 import { Log } from './log.mjs';
 import { Process } from './process.mjs';
 import { Rest } from './rest.mjs';
+import { Nats, Postgres } from './servers.mjs';
 import { SECRET, token } from './tokens.mjs';
 import { until } from './until.mjs';
 
@@ -70,6 +71,11 @@ export class Deployment {
   /** The settings that commands such as `verbatim backup` need to find this deployment. */
   get settings() {
     return { VERBATIM_DATA_DIR: this.dataDir, ...(this.#settings.JWT_SECRET ? { JWT_SECRET: this.#settings.JWT_SECRET } : {}) };
+  }
+
+  /** More settings, before it is started. */
+  use(settings) {
+    Object.assign(this.#settings, settings);
   }
 
   async start(args = ['serve']) {
@@ -183,4 +189,23 @@ export function deploy(settings, options) {
   before(() => deployment.start());
   after(() => deployment.end());
   return deployment;
+}
+
+/** As `deploy`, on a PostgreSQL and a NATS server of the suite's own, which it may end and freeze. */
+export function deployOnOwnServers(settings, allowed) {
+  const [postgres, nats, deployment] = [new Postgres(), new Nats(), new Deployment(settings)];
+  deployment.allowed = allowed;
+  before(async () => {
+    await Promise.all([postgres.start(), nats.start()]);
+    deployment.use({ DATABASE_URL: postgres.url, NATS_URL: nats.url });
+    await deployment.start();
+  });
+  after(async () => {
+    try {
+      await deployment.end();
+    } finally {
+      await Promise.all([postgres.end(), nats.end()]);
+    }
+  });
+  return { postgres, nats, deployment };
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(
         // A write under way is finished even if the shutdown comes meanwhile.
         let begun = Instant::now();
         projector.apply(&batch?, tail.head(), &shutdown).await?;
-        // So that it takes a third of the time at most, however fast events come.
+        // Quick writes take a third of the time at most, however fast events come.
         let rest = (begun.elapsed() * 2).min(settings.longest_rest);
         shutdown.run_until_cancelled(sleep(rest)).await;
     }

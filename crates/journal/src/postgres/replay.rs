@@ -6,7 +6,6 @@ use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEve
 use postgres_es::PostgresEventRepository;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use verbatim_domain::{AggregateType, Conversation, Event, Inbox, StreamId};
-
 use verbatim_postgres::PATIENCE;
 
 use super::PostgresJournal;
