@@ -122,6 +122,7 @@ macro_rules! views_conformance {
             rebuilding::rebuilt_views_show_the_same,
             rebuilding::views_go_on_after_a_rebuild,
             rebuilding::a_rebuild_that_is_behind_is_not_exchanged,
+            rebuilding::a_rebuild_that_was_behind_can_catch_up,
             rebuilding::rebuilt_views_are_still_there_after_a_restart,
             rebuilding::queries_during_the_exchange_are_answered,
         }

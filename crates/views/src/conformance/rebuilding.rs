@@ -3,7 +3,7 @@
 use super::compare::assert_shows;
 use super::history::{History, user, varied};
 use super::{Adapter, JOURNAL, rebuild, showing};
-use crate::{Error, PageRequest, Views};
+use crate::{Error, PageRequest, Rebuild, Rebuildable, Views};
 
 const USERS: [&str; 4] = ["ann", "bob", "cy", "dee"];
 
@@ -41,6 +41,21 @@ pub async fn a_rebuild_that_is_behind_is_not_exchanged<A: Adapter>() {
     history.say("talk", "ann", "Still in use");
     views.apply(history.after(views.checkpoint())).await.expect("it follows");
     rebuild(&views, history.events()).await.expect("another rebuild is possible");
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+pub async fn a_rebuild_that_was_behind_can_catch_up<A: Adapter>() {
+    let history = varied();
+    let (_adapter, views) = showing::<A>(&history).await;
+    let mut rebuild = views.begin_rebuild().await.expect("a rebuild");
+    rebuild.apply(&history.events()[..5]).await.expect("they follow");
+    assert!(matches!(views.swap(&mut rebuild).await, Err(Error::Behind)));
+    rebuild.apply(history.after(5)).await.expect("they follow");
+    views.swap(&mut rebuild).await.expect("exchanged");
+    assert_shows(&views, history.events(), &USERS).await;
+    let spent = rebuild.apply(history.events()).await;
+    assert!(matches!(spent, Err(Error::Unavailable(_))), "{spent:?}");
+    assert!(matches!(views.swap(&mut rebuild).await, Err(Error::Unavailable(_))));
     assert_shows(&views, history.events(), &USERS).await;
 }
 

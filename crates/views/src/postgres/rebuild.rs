@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use verbatim_postgres::{Database, PATIENCE};
 use verbatim_protocol::{JournalId, Recorded};
 
@@ -18,14 +19,18 @@ use crate::{Error, Rebuild, Rebuildable};
 /// Held by the one who rebuilds, whichever process that is.
 const REBUILDING: i64 = 0x7665_7262_7265_6275;
 
+/// How often its lock is tried for: the server notices a little late that a holder has gone.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
 /// Views that are being made anew in a schema of their own; empty at first.
 #[derive(Debug)]
 pub struct PostgresRebuild {
     database: Database,
     journal: JournalId,
     checkpoint: AtomicU64,
-    /// Has the lock, which ends with it.
-    holder: PgConnection,
+    /// Has the lock, which ends with it; gone with the exchange.
+    holder: Option<PgConnection>,
 }
 
 #[async_trait]
@@ -35,6 +40,9 @@ impl Rebuild for PostgresRebuild {
     }
 
     async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
+        if self.holder.is_none() {
+            return Err(is_over());
+        }
         let from = self.checkpoint();
         let events = following(from, events)?.to_vec();
         let Some(through) = events.last().map(|last| last.position) else { return Ok(()) };
@@ -54,12 +62,7 @@ impl Rebuildable for PostgresViews {
         let unreachable = verbatim_postgres::Error::Unreachable;
         let holder = self.database.pool().acquire().await.map_err(unreachable)?;
         let mut holder = holder.detach();
-        let is_free: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-            .bind(REBUILDING)
-            .fetch_one(&mut holder)
-            .await
-            .map_err(unreachable)?;
-        if !is_free {
+        if !lock(&mut holder).await.map_err(unreachable)? {
             return Err(Error::Unavailable("another rebuild is under way".into()));
         }
         schema::begin_next(&self.database, self.journal).await?;
@@ -67,18 +70,38 @@ impl Rebuildable for PostgresViews {
             database: self.database.clone(),
             journal: self.journal,
             checkpoint: AtomicU64::new(0),
-            holder,
+            holder: Some(holder),
         })
     }
 
     async fn swap(&self, rebuild: &mut PostgresRebuild) -> Result<(), Error> {
-        let is_held = timeout(PATIENCE, rebuild.holder.ping()).await;
+        let holder = rebuild.holder.as_mut().ok_or_else(is_over)?;
+        let is_held = timeout(PATIENCE, holder.ping()).await;
         if !is_held.is_ok_and(|answer| answer.is_ok()) {
             // The new views may be another's by now.
             return Err(Error::Unavailable("the rebuild has lost its lock".into()));
         }
         let checkpoint = schema::exchange(&self.database).await?;
         self.checkpoint.fetch_max(checkpoint, Ordering::AcqRel);
+        rebuild.holder = None;
         Ok(())
     }
+}
+
+/// Takes the lock of who rebuilds, unless another has it.
+async fn lock(holder: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let mut tries = 0;
+    loop {
+        let sql = "select pg_try_advisory_lock($1)";
+        let is_ours = sqlx::query_scalar(sql).bind(REBUILDING).fetch_one(&mut *holder).await?;
+        tries += 1;
+        if is_ours || tries == LOCK_TRIES {
+            return Ok(is_ours);
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+}
+
+fn is_over() -> Error {
+    Error::Unavailable("the rebuild is over".into())
 }

@@ -93,13 +93,7 @@ async fn a_second_rebuild_is_refused_while_one_is_under_way() {
     let second = other.begin_rebuild().await.map(drop);
     assert!(matches!(&second, Err(Error::Unavailable(_))), "{second:?}");
     drop(first);
-    // The lock ends with the connection, which the server notices on its own time.
-    let begun = tokio::time::timeout(Duration::from_secs(20), async {
-        while other.begin_rebuild().await.is_err() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    });
-    begun.await.expect("the next one begins");
+    other.begin_rebuild().await.expect("the next one begins");
 }
 
 #[tokio::test]

@@ -200,23 +200,6 @@ async fn there_is_one_rebuild_at_a_time_and_an_abandoned_one_makes_room() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_was_behind_can_catch_up() {
-    let files = Files::new();
-    let history = varied();
-    let views = filled(&files, &history).await;
-    let mut rebuild = views.begin_rebuild().await.expect("a rebuild");
-    rebuild.apply(&history.events()[..5]).await.expect("they follow");
-    assert!(matches!(views.swap(&mut rebuild).await, Err(Error::Behind)));
-    rebuild.apply(history.after(5)).await.expect("they follow");
-    views.swap(&mut rebuild).await.expect("exchanged");
-    assert_shows(&views, history.events(), &USERS).await;
-    let spent = rebuild.apply(history.events()).await;
-    assert!(matches!(spent, Err(Error::Unavailable(_))), "{spent:?}");
-    assert!(matches!(views.swap(&mut rebuild).await, Err(Error::Unavailable(_))));
-    assert_shows(&views, history.events(), &USERS).await;
-}
-
-#[tokio::test]
 async fn a_full_disk_is_survived() {
     let files = Files::new();
     let mut history = varied();
