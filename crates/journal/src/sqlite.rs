@@ -3,20 +3,21 @@
 mod backup;
 mod error;
 mod heads;
+mod recent;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use sqlx::sqlite::SqliteRow;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
@@ -24,6 +25,7 @@ use verbatim_sqlite::{Database, Durability};
 
 pub use backup::{Summary, restore, verify};
 use error::Failed;
+use recent::Recent;
 use rows::recorded;
 use writer::{Work, Writer};
 
@@ -32,33 +34,30 @@ use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
 use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Snapshot};
 
-/// Requests that wait for the writer; the next waits for room.
-const QUEUE: usize = 256;
-
 /// Connections that read.
 const READERS: u32 = 4;
 
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "create journal",
-    include_str!("../../../migrations/sqlite/journal/0001_create_journal.sql"),
-)];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("create journal", include_str!("../../../migrations/sqlite/journal/0001_create_journal.sql")),
+    (
+        "index in tables",
+        include_str!("../../../migrations/sqlite/journal/0002_index_in_tables.sql"),
+    ),
+];
 
 /// The journal in one file, which this process alone has open.
 ///
-/// Appends of several callers are merged: one task commits all that waits in one transaction. A
+/// Appends of several callers are merged: all that waits is committed in one transaction. A
 /// caller that goes away takes nothing back; what it handed in is committed whole.
 #[derive(Debug)]
 pub struct SqliteJournal {
     id: JournalId,
     database: Arc<Database>,
-    head: Arc<AtomicU64>,
-    work: mpsc::Sender<Work>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Arc<Writer>,
 }
 
 impl SqliteJournal {
-    /// Opens the file, or makes a new journal there, and starts its writer, which ends with this
-    /// handle or with [`close`](Self::close).
+    /// Opens the file, or makes a new journal there.
     ///
     /// # Errors
     /// [`Error::Unavailable`], also when a newer version made the file; [`Error::Corrupt`].
@@ -66,17 +65,15 @@ impl SqliteJournal {
         let database = Database::open(path, Durability::Full, READERS, &MIGRATIONS)
             .await
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
-        let id = identify(&mut *database.writer().lock().await).await?;
-        let database = Arc::new(database);
-        let writer = Writer::new(Arc::clone(&database)).await.map_err(Failed::from)?;
-        let head = writer.head();
-        let (work, queue) = mpsc::channel(QUEUE);
-        let running = tokio::spawn(async move {
-            if let Err(error) = tokio::spawn(writer.run(queue)).await {
-                tracing::error!(%error, "the journal's writer has ended; nothing can be appended");
-            }
+        let writer = Arc::new(Writer::default());
+        let opening = Arc::clone(&writer);
+        let opened = database.write(move |connection| {
+            let id = identify(connection)?;
+            opening.open(connection)?;
+            Ok::<_, Failed>(id)
         });
-        Ok(Self { id, database, head, work, writer: Mutex::new(Some(running)) })
+        let id = opened.await.map_err(Failed::from)??;
+        Ok(Self { id, database: Arc::new(database), writer })
     }
 
     /// Takes in nothing more, waits until what was taken in is committed, and folds the write-ahead
@@ -85,10 +82,10 @@ impl SqliteJournal {
     /// # Errors
     /// The last checkpoint's; nothing committed is lost.
     pub async fn close(&self) -> Result<(), Error> {
-        // An error means that the writer has ended already.
-        drop(self.work.send(Work::Close).await);
-        if let Some(writer) = self.writer.lock().await.take() {
-            writer.await.map_err(|error| Error::Unavailable(Box::new(error)))?;
+        if !self.writer.is_closed.swap(true, Ordering::AcqRel) {
+            let writer = Arc::clone(&self.writer);
+            let finished = self.database.write(move |connection| writer.finish(connection));
+            finished.await.map_err(Failed::from)?;
         }
         Ok(self.database.fold().await.map_err(Failed::from)?)
     }
@@ -101,13 +98,34 @@ impl SqliteJournal {
         backup::write(Arc::clone(&self.database), to.to_owned()).await
     }
 
+    fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        self.writer.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The events at these positions, in their order, without those that aren't there.
+    async fn read_positions(&self, positions: &[u64]) -> Result<Vec<SqliteRow>, Failed> {
+        let positions = serde_json::to_string(positions).expect("numbers are JSON");
+        let read = sqlx::query(include_str!("sqlite/read_positions.sql")).bind(positions);
+        Ok(read.fetch_all(self.database.readers()).await?)
+    }
+
     async fn hand_in<T>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Work,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.work.send(work(reply)).await.map_err(|_| closed())?;
+        let place = self.database.place().await.map_err(Failed::from)?;
+        if self.is_closed() {
+            return Err(closed());
+        }
+        self.writer.wait(work(reply));
+        let writer = Arc::clone(&self.writer);
+        place.run(move |connection| writer.settle(connection));
         answer.await.map_err(|_| closed())?
+    }
+
+    fn is_closed(&self) -> bool {
+        self.writer.is_closed.load(Ordering::Acquire)
     }
 }
 
@@ -117,13 +135,13 @@ impl Import for SqliteJournal {
         if self.id == id {
             return Ok(());
         }
-        let adopted =
-            sqlx::query("update journal set id = ? where not exists (select 1 from events)")
-                .bind(id.to_string())
-                .execute(&mut *self.database.writer().lock().await)
-                .await
-                .map_err(Failed::from)?;
-        if adopted.rows_affected() == 0 {
+        let adopted = self.database.write(move |connection| {
+            connection.execute(
+                "update journal set id = ? where not exists (select 1 from events)",
+                [id.to_string()],
+            )
+        });
+        if adopted.await.map_err(Failed::from)?.map_err(Failed::from)? == 0 {
             return Err(another(self.id));
         }
         self.id = id;
@@ -136,15 +154,12 @@ impl Import for SqliteJournal {
 }
 
 /// The journal's id, made if this is a new one.
-async fn identify(connection: &mut SqliteConnection) -> Result<JournalId, Failed> {
-    sqlx::query(
+fn identify(connection: &Connection) -> Result<JournalId, Failed> {
+    connection.execute(
         "insert into journal (one, id, created_at) values (1, ?, ?) on conflict do nothing",
-    )
-    .bind(Uuid::now_v7().to_string())
-    .bind(Timestamp::now().0)
-    .execute(&mut *connection)
-    .await?;
-    let id: String = sqlx::query_scalar("select id from journal").fetch_one(connection).await?;
+        (Uuid::now_v7().to_string(), Timestamp::now().0),
+    )?;
+    let id: String = connection.query_row("select id from journal", [], |row| row.get(0))?;
     let id = id.parse().map_err(|_| Failed::Corrupt(format!("{id:?} is no journal's id")))?;
     Ok(JournalId(id))
 }
@@ -183,10 +198,10 @@ impl Journal for SqliteJournal {
     }
 
     async fn head(&self) -> Result<u64, Error> {
-        if self.work.is_closed() {
+        if self.is_closed() {
             return Err(closed());
         }
-        Ok(self.head.load(Ordering::Acquire))
+        Ok(self.writer.head.load(Ordering::Acquire))
     }
 
     async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
@@ -207,6 +222,8 @@ impl Journal for SqliteJournal {
         limit: usize,
     ) -> Result<Vec<Arc<Recorded>>, Error> {
         let after = after.min(LAST);
+        // Asked first: what is no longer there by now, the table has.
+        let recent: Vec<_> = self.recent().of_stream(stream, after).take(limit).collect();
         let rows = sqlx::query(include_str!("sqlite/read_stream.sql"))
             .bind(stream.aggregate_type.as_str())
             .bind(&*stream.aggregate_id)
@@ -215,13 +232,31 @@ impl Journal for SqliteJournal {
             .fetch_all(self.database.readers())
             .await
             .map_err(Failed::from)?;
-        page(rows.iter().map(recorded), after, |event| event.sequence)
+        let mut events = page(rows.iter().map(recorded), after, |event| event.sequence)?;
+        let reached = events.last().map_or(after, |last| last.sequence);
+        let further = recent.into_iter().filter(|(sequence, _)| *sequence > reached);
+        let positions: Vec<_> =
+            further.map(|(_, position)| position).take(limit - events.len()).collect();
+        if !positions.is_empty() {
+            let rows = self.read_positions(&positions).await?;
+            events.extend(page(rows.iter().map(recorded), reached, |event| event.sequence)?);
+        }
+        Ok(events)
     }
 
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {
-        let mut reader = self.database.readers().acquire().await.map_err(Failed::from)?;
-        let found = rows::find_commands(&mut reader, &[key]).await.map_err(Failed::from)?;
-        Ok(found.first().map(recorded).transpose()?)
+        // Asked first: what is no longer there by now, the table has.
+        let recent = self.recent().of_command(key);
+        let rows = match recent {
+            Some(position) => self.read_positions(&[position]).await?,
+            None => sqlx::query(include_str!("sqlite/find_command.sql"))
+                .bind(&*key.issuer)
+                .bind(&*key.key)
+                .fetch_all(self.database.readers())
+                .await
+                .map_err(Failed::from)?,
+        };
+        Ok(rows.first().map(recorded).transpose()?)
     }
 
     async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error> {

@@ -25,7 +25,9 @@ pub struct Recorded {
 }
 
 /// The name of a command that is never handled twice.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct CommandKey {
     /// A user's id for what clients name themselves, else `$` and a service's name (`$gateway`,
     /// `$offline`); user ids hold no `$`.

@@ -5,7 +5,7 @@
 //! 3.51.3, in which a commit on one connection while another checkpoints can lose data.) Two
 //! processes never open the same file: the executable locks the data folder.
 
-mod transaction;
+mod writer;
 
 use std::borrow::Cow;
 use std::fs::OpenOptions;
@@ -13,26 +13,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection};
-use tokio::sync::Mutex;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions, Connection as _};
 
-pub use transaction::{begin, commit, rollback};
+use writer::Writer;
+pub use writer::{Closed, Place};
 
 /// How far the write-ahead log grows until the writer folds it into the file, in pages of 4 KiB.
 /// The more, the fewer writes: a page that changes again and again is folded in once. The less, the
 /// shorter the stall of the commit that does it, and the start after a crash.
-const CHECKPOINT_PAGES: &str = "2500";
+const CHECKPOINT_PAGES: u32 = 2_500;
 
 /// What a writer keeps of the file in memory, in KiB; negative as `SQLite` wants it.
-const WRITER_CACHE_KIB: &str = "-65536";
+const WRITER_CACHE_KIB: i32 = -65_536;
 
 /// What the write-ahead log is cut back to once a reader no longer needs more of it, in bytes.
-const LOG_SIZE_LIMIT: &str = "67108864";
+const LOG_SIZE_LIMIT: u32 = 67_108_864;
+
+/// How long a connection waits for another's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Statements that a connection keeps prepared.
+const PREPARED: usize = 256;
 
 /// Rows that a connection's thread may be ahead of the task that takes them.
 const ROW_BUFFER: usize = 512;
@@ -55,6 +59,12 @@ pub enum OpenError {
         path: PathBuf,
         #[source]
         source: sqlx::Error,
+    },
+    #[error("cannot open {path} for writing: {source}")]
+    Writer {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
     },
     /// Also when the file was made by a newer version.
     #[error("cannot bring the schema of {path} up to date: {source}")]
@@ -79,7 +89,7 @@ fn migrator(migrations: &[(&str, &str)]) -> Migrator {
 #[derive(Debug)]
 pub struct Database {
     path: PathBuf,
-    writer: Mutex<SqliteConnection>,
+    writer: Writer,
     readers: SqlitePool,
 }
 
@@ -99,37 +109,28 @@ impl Database {
         create(path).map_err(|error| failed(sqlx::Error::Io(error)))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .busy_timeout(Duration::from_secs(5))
-            .statement_cache_capacity(256)
+            .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(PREPARED)
             .row_buffer_size(ROW_BUFFER)
             .disable_statement_logging();
-        let mut writer = options
-            .clone()
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(match durability {
-                Durability::Full => SqliteSynchronous::Full,
-                Durability::Normal => SqliteSynchronous::Normal,
-            })
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .pragma("journal_size_limit", LOG_SIZE_LIMIT)
-            .pragma("cache_size", WRITER_CACHE_KIB)
-            // Else `insert or replace` deletes rows without asking the triggers that forbid it.
-            .pragma("recursive_triggers", "1")
-            .connect()
-            .await
-            .map_err(failed)?;
+        let mut first =
+            options.clone().journal_mode(SqliteJournalMode::Wal).connect().await.map_err(failed)?;
         // `run` would do the same, but its future isn't `Send` for every lifetime.
         migrator(migrations)
-            .run_direct(&mut writer)
+            .run_direct(&mut first)
             .await
             .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+        first.close().await.map_err(failed)?;
+        let writer = open_writer(path, durability)
+            .map_err(|source| OpenError::Writer { path: path.to_owned(), source })?;
+        let writer = Writer::start(writer).map_err(|error| failed(sqlx::Error::Io(error)))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(readers)
             .min_connections(1)
             .connect_with(options.pragma("query_only", "1").pragma("wal_autocheckpoint", "0"))
             .await
             .map_err(failed)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers })
+        Ok(Self { path: path.to_owned(), writer, readers })
     }
 
     #[must_use]
@@ -143,11 +144,24 @@ impl Database {
         &self.readers
     }
 
-    /// The one connection that writes. A transaction on it must not be cancelled halfway: run it in
-    /// a task of its own.
-    #[must_use]
-    pub fn writer(&self) -> &Mutex<SqliteConnection> {
-        &self.writer
+    /// Has this done with the one connection that writes, after what was asked for before, and from
+    /// beginning to end, even if the caller goes away.
+    ///
+    /// # Errors
+    /// [`Closed`], also when it panicked.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> T + Send + 'static,
+    ) -> Result<T, Closed> {
+        self.writer.write(work).await
+    }
+
+    /// A place among what is to be done with the connection that writes.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub async fn place(&self) -> Result<Place<'_>, Closed> {
+        self.writer.place().await
     }
 
     /// Writes one state of the database to `to`, a new or an empty file, while it is in use. The log
@@ -178,23 +192,46 @@ impl Database {
     ///
     /// # Errors
     /// The checkpoint's; nothing committed is lost.
-    pub async fn fold(&self) -> Result<(), sqlx::Error> {
+    pub async fn fold(&self) -> Result<(), rusqlite::Error> {
         self.readers.close().await;
-        let mut writer = self.writer.lock().await;
-        sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *writer).await.map(drop)
+        let fold = |connection: &mut Connection| {
+            connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
+        };
+        // A writer that has ended has folded it in.
+        self.write(fold).await.unwrap_or(Ok(()))
     }
 
     /// Closes all connections; the write-ahead log is folded into the file.
     ///
     /// # Errors
     /// The last checkpoint's.
-    pub async fn close(self) -> Result<(), sqlx::Error> {
+    pub async fn close(self) -> Result<(), rusqlite::Error> {
         // One round leaves a connection open that was just on its way back into the pool.
         while self.readers.size() > 0 {
             self.readers.close().await;
         }
-        self.writer.into_inner().close().await
+        self.writer.end().await
     }
+}
+
+fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    let synchronous = match durability {
+        Durability::Full => "full",
+        Durability::Normal => "normal",
+    };
+    // Recursive triggers: else `insert or replace` deletes rows without asking those that forbid it.
+    connection.execute_batch(&format!(
+        "pragma journal_mode = wal;
+         pragma synchronous = {synchronous};
+         pragma wal_autocheckpoint = {CHECKPOINT_PAGES};
+         pragma journal_size_limit = {LOG_SIZE_LIMIT};
+         pragma cache_size = {WRITER_CACHE_KIB};
+         pragma recursive_triggers = on;"
+    ))?;
+    Ok(connection)
 }
 
 /// `SQLite` gives the write-ahead log the mode of the file itself.
@@ -217,14 +254,16 @@ mod tests {
             .expect("the file opens")
     }
 
+    async fn write(database: &Database, sql: &'static str) {
+        let written = database.write(|connection| connection.execute_batch(sql));
+        written.await.expect("done").expect("the writer writes");
+    }
+
     #[tokio::test]
     async fn only_the_writer_writes_and_checkpoints() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = open(folder.path()).await;
-        sqlx::raw_sql("create table t (n integer)")
-            .execute(&mut *database.writer().lock().await)
-            .await
-            .expect("the writer writes");
+        write(&database, "create table t (n integer)").await;
         let mut held = Vec::new();
         for _ in 0..2 {
             let mut reader = database.readers().acquire().await.expect("a reader");
@@ -244,12 +283,10 @@ mod tests {
     async fn the_writer_waits_for_the_disk() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = open(folder.path()).await;
-        let mut writer = database.writer().lock().await;
-        let synchronous: i64 = sqlx::query("pragma synchronous")
-            .fetch_one(&mut *writer)
-            .await
-            .expect("an answer")
-            .get(0);
+        let asked = database.write(|connection| {
+            connection.query_row("pragma synchronous", [], |row| row.get::<_, i64>(0))
+        });
+        let synchronous = asked.await.expect("done").expect("an answer");
         assert_eq!(synchronous, 2, "FULL");
     }
 
@@ -260,10 +297,7 @@ mod tests {
 
         let folder = tempfile::tempdir().expect("a folder");
         let database = open(folder.path()).await;
-        sqlx::raw_sql("create table t (n integer)")
-            .execute(&mut *database.writer().lock().await)
-            .await
-            .expect("the writer writes");
+        write(&database, "create table t (n integer)").await;
         let mut files = 0;
         for file in std::fs::read_dir(folder.path()).expect("the folder") {
             let file = file.expect("a file");

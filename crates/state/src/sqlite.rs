@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 use verbatim_domain::UserId;
 use verbatim_protocol::JournalId;
-use verbatim_sqlite::{Database, Durability, begin, commit, rollback};
+use verbatim_sqlite::{Database, Durability};
 
 use crate::{Epoch, Error, State, Watch, latest};
 
@@ -37,7 +37,9 @@ impl SqliteState {
     pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
         let database =
             Database::open(path, Durability::Full, READERS, &MIGRATIONS).await.map_err(failed)?;
-        belong_to(&mut *database.writer().lock().await, path, journal).await.map_err(failed)?;
+        let file = path.to_owned();
+        let belongs = database.write(move |connection| belong_to(connection, &file, journal));
+        belongs.await.map_err(failed)?.map_err(failed)?;
         Ok(Self { database: Arc::new(database) })
     }
 
@@ -79,40 +81,28 @@ impl State for SqliteState {
 
     async fn save(&self, reactor: &str, checkpoint: u64, watches: &[Watch]) -> Result<(), Error> {
         let change = Change::new(reactor, checkpoint, watches).map_err(failed)?;
-        let database = Arc::clone(&self.database);
-        // In a task of its own, so that a caller that goes away leaves no transaction open.
-        let saving = tokio::spawn(async move {
-            let mut writer = database.writer().lock().await;
-            let saved = change.save(&mut writer).await;
-            if saved.is_err() {
-                rollback(&mut writer).await?;
-            }
-            saved
-        });
-        saving.await.map_err(failed)?.map_err(failed)
+        let saved = self.database.write(move |connection| change.save(connection));
+        saved.await.map_err(failed)?.map_err(failed)
     }
 
     async fn next_epoch(&self, role: &str) -> Result<Epoch, Error> {
         let role = role.to_owned();
-        let database = Arc::clone(&self.database);
-        let raising = tokio::spawn(async move {
-            sqlx::query_scalar::<_, i64>(include_str!("sqlite/raise_epoch.sql"))
-                .bind(role)
-                .fetch_one(&mut *database.writer().lock().await)
-                .await
+        let raised = self.database.write(move |connection| {
+            let sql = include_str!("sqlite/raise_epoch.sql");
+            connection.query_row(sql, [role], |row| row.get::<_, i64>(0))
         });
-        Ok(raising.await.map_err(failed)?.map_err(failed)? as u64)
+        Ok(raised.await.map_err(failed)?.map_err(failed)? as u64)
     }
 }
 
 /// Forgets what another journal's events have led to: its positions mean nothing in this one.
-async fn belong_to(
-    connection: &mut SqliteConnection,
+fn belong_to(
+    connection: &mut Connection,
     path: &Path,
     journal: JournalId,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), rusqlite::Error> {
     let known: Option<String> =
-        sqlx::query_scalar("select id from journal").fetch_optional(&mut *connection).await?;
+        connection.query_row("select id from journal", [], |row| row.get(0)).optional()?;
     let id = journal.to_string();
     if known.as_ref() == Some(&id) {
         return Ok(());
@@ -120,15 +110,10 @@ async fn belong_to(
     if let Some(known) = known {
         tracing::warn!(path = %path.display(), known, id, "another journal: reactors start anew");
     }
-    begin(connection).await?;
-    for forget in ["delete from reactors", "delete from watches", "delete from journal"] {
-        sqlx::query(forget).execute(&mut *connection).await?;
-    }
-    sqlx::query("insert into journal (one, id) values (1, ?)")
-        .bind(id)
-        .execute(&mut *connection)
-        .await?;
-    commit(connection).await
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch("delete from reactors; delete from watches; delete from journal")?;
+    transaction.execute("insert into journal (one, id) values (1, ?)", [id])?;
+    transaction.commit()
 }
 
 /// What one [`State::save`] stores; the watches as JSON, for one statement each.
@@ -152,22 +137,20 @@ impl Change {
         })
     }
 
-    async fn save(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        begin(connection).await?;
-        sqlx::query(include_str!("sqlite/save_checkpoint.sql"))
-            .bind(&self.reactor)
-            .bind(self.checkpoint)
-            .execute(&mut *connection)
-            .await?;
+    fn save(self, connection: &mut Connection) -> Result<(), rusqlite::Error> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction
+            .prepare_cached(include_str!("sqlite/save_checkpoint.sql"))?
+            .execute(params![self.reactor, self.checkpoint])?;
         for (sql, users) in [
             (include_str!("sqlite/save_watches.sql"), self.going_on),
             (include_str!("sqlite/end_watches.sql"), self.ended),
         ] {
             if let Some(users) = users {
-                sqlx::query(sql).bind(&self.reactor).bind(users).execute(&mut *connection).await?;
+                transaction.prepare_cached(sql)?.execute(params![self.reactor, users])?;
             }
         }
-        commit(connection).await
+        transaction.commit()
     }
 }
 

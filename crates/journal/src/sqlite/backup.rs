@@ -78,6 +78,18 @@ async fn summarize(connection: &mut SqliteConnection) -> Result<Summary, Failed>
         let (kind, id): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         return Err(Failed::Corrupt(format!("the sequence of {kind}/{id} has a hole")));
     }
+    // Before there were these tables, the database itself kept the keys.
+    let tables: i64 = sqlx::query_scalar(include_str!("count_index_tables.sql"))
+        .fetch_one(&mut *connection)
+        .await?;
+    if tables > 0 {
+        let wrong: i64 = sqlx::query_scalar(include_str!("count_wrong_keys.sql"))
+            .fetch_one(&mut *connection)
+            .await?;
+        if wrong != 0 {
+            return Err(Failed::Corrupt("the index tables don't fit the events".to_owned()));
+        }
+    }
     let row = sqlx::query("select id, created_at from journal").fetch_one(connection).await?;
     let id: String = row.try_get(0)?;
     let id = id.parse().map_err(|_| Failed::Corrupt(format!("{id:?} is no journal's id")))?;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use verbatim_sqlite::Closed;
+
 use crate::Error;
 
 /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, without what extends them.
@@ -11,9 +13,15 @@ const CORRUPT: [i32; 2] = [11, 26];
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Failed {
     #[error(transparent)]
-    Unavailable(Arc<sqlx::Error>),
+    Unavailable(Arc<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
     Corrupt(String),
+}
+
+impl Failed {
+    fn new(error: impl std::error::Error + Send + Sync + 'static, corrupt: bool) -> Self {
+        if corrupt { Self::Corrupt(error.to_string()) } else { Self::Unavailable(Arc::new(error)) }
+    }
 }
 
 impl From<sqlx::Error> for Failed {
@@ -26,7 +34,28 @@ impl From<sqlx::Error> for Failed {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => true,
             _ => false,
         };
-        if corrupt { Self::Corrupt(error.to_string()) } else { Self::Unavailable(Arc::new(error)) }
+        Self::new(error, corrupt)
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as E;
+        let corrupt = match &error {
+            E::SqliteFailure(error, _) => CORRUPT.contains(&(error.extended_code & 0xff)),
+            E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::Utf8Error(_)
+            | E::InvalidColumnType(..) => true,
+            _ => false,
+        };
+        Self::new(error, corrupt)
+    }
+}
+
+impl From<Closed> for Failed {
+    fn from(error: Closed) -> Self {
+        Self::new(error, false)
     }
 }
 

@@ -1,33 +1,16 @@
 //! Events to rows and back.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, Row};
+use rusqlite::{Connection, OptionalExtension, params};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, Recorded};
 
 use super::Failed;
+use super::recent::Entries;
 use crate::stored::{Stored, unreadable};
-
-/// The most rows that one statement inserts or looks for. A statement is prepared for each power of
-/// two up to it: few enough that all stay prepared.
-const MAX_ROWS: usize = 256;
-
-static APPEND_EVENTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    statements(include_str!("append_events.sql"), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-});
-static FIND_COMMANDS: LazyLock<Vec<String>> =
-    LazyLock::new(|| statements(include_str!("find_commands.sql"), "(?, ?)"));
-static FIND_HEADS: LazyLock<Vec<String>> =
-    LazyLock::new(|| statements(include_str!("find_heads.sql"), "(?, ?, ?)"));
-
-/// The statement for 1, 2, 4 … [`MAX_ROWS`] rows.
-fn statements(sql: &str, row: &str) -> Vec<String> {
-    (0..=MAX_ROWS.ilog2())
-        .map(|power| sql.replace("{rows}", &vec![row; 1 << power].join(", ")))
-        .collect()
-}
 
 /// An event to insert, its payload already written down.
 #[derive(Debug)]
@@ -36,114 +19,164 @@ pub(super) struct NewRow {
     pub payload: String,
 }
 
-/// Inserts events, their payloads taken out of them.
-pub(super) async fn append_events(
-    connection: &mut SqliteConnection,
-    rows: &mut [NewRow],
-) -> Result<(), sqlx::Error> {
-    let mut rest = rows;
-    while !rest.is_empty() {
-        let power = rest.len().min(MAX_ROWS).ilog2();
-        let (chunk, after) = rest.split_at_mut(1 << power);
-        rest = after;
-        let mut values = SqliteArguments::default();
-        values.reserve(chunk.len() * 11, 0);
-        for row in chunk {
-            let Recorded { position, stream, sequence, recorded_at, command, metadata, event } =
-                &*row.recorded;
-            add(&mut values, *position as i64)?;
-            add(&mut values, stream.aggregate_type.as_str())?;
-            add(&mut values, &*stream.aggregate_id)?;
-            add(&mut values, *sequence as i64)?;
-            add(&mut values, event.event_type())?;
-            add(&mut values, event.event_version())?;
-            add(&mut values, std::mem::take(&mut row.payload))?;
-            add(&mut values, &**metadata)?;
-            add(&mut values, recorded_at.0)?;
-            add(&mut values, command.as_ref().map(|command| &*command.issuer))?;
-            add(&mut values, command.as_ref().map(|command| &*command.key))?;
-        }
-        let sql = &APPEND_EVENTS[power as usize];
-        sqlx::query_with(sql, values).execute(&mut *connection).await?;
+/// Inserts events.
+pub(super) fn append_events(
+    connection: &Connection,
+    rows: &[NewRow],
+) -> Result<(), rusqlite::Error> {
+    let mut append = connection.prepare_cached(include_str!("append_event.sql"))?;
+    for NewRow { recorded, payload } in rows {
+        let Recorded { position, stream, sequence, recorded_at, command, metadata, event } =
+            &**recorded;
+        append.execute(params![
+            *position as i64,
+            stream.aggregate_type.as_str(),
+            &*stream.aggregate_id,
+            *sequence as i64,
+            event.event_type(),
+            event.event_version(),
+            payload,
+            &**metadata,
+            recorded_at.0,
+            command.as_ref().map(|command| &*command.issuer),
+            command.as_ref().map(|command| &*command.key),
+        ])?;
     }
     Ok(())
 }
 
-/// The last events of the commands that used these keys, in no order.
-pub(super) async fn find_commands(
-    connection: &mut SqliteConnection,
-    keys: &[&CommandKey],
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let mut found = Vec::new();
-    for chunk in keys.chunks(MAX_ROWS) {
-        // The rows that are left over stay null, and null equals nothing.
-        let mut values = SqliteArguments::default();
-        values.reserve(chunk.len() * 2, 0);
-        for key in chunk {
-            add(&mut values, &*key.issuer)?;
-            add(&mut values, &*key.key)?;
-        }
-        let sql = &FIND_COMMANDS[power_for(chunk.len())];
-        found.append(&mut sqlx::query_with(sql, values).fetch_all(&mut *connection).await?);
+/// Inserts keys into the index tables.
+pub(super) fn enter(connection: &Connection, entries: &Entries) -> Result<(), rusqlite::Error> {
+    let mut enter = connection.prepare_cached(include_str!("enter_event.sql"))?;
+    for ((stream, sequence), position) in &entries.streams {
+        enter.execute(params![
+            stream.aggregate_type.as_str(),
+            &*stream.aggregate_id,
+            *sequence as i64,
+            *position as i64,
+        ])?;
     }
-    Ok(found)
-}
-
-/// The last sequence of each stream, 0 for a new one, in the order given.
-pub(super) async fn find_heads(
-    connection: &mut SqliteConnection,
-    streams: &[StreamId],
-) -> Result<Vec<u64>, sqlx::Error> {
-    let mut heads = vec![0; streams.len()];
-    for (chunk, heads) in streams.chunks(MAX_ROWS).zip(heads.chunks_mut(MAX_ROWS)) {
-        let mut values = SqliteArguments::default();
-        values.reserve(chunk.len() * 3, 0);
-        for (number, stream) in chunk.iter().enumerate() {
-            add(&mut values, number as i64)?;
-            add(&mut values, stream.aggregate_type.as_str())?;
-            add(&mut values, &*stream.aggregate_id)?;
-        }
-        let sql = &FIND_HEADS[power_for(chunk.len())];
-        for row in sqlx::query_with(sql, values).fetch_all(&mut *connection).await? {
-            let number: i64 = row.try_get(0)?;
-            let head: i64 = row.try_get(1)?;
-            heads[number as usize] = head as u64;
-        }
+    let mut enter = connection.prepare_cached(include_str!("enter_command.sql"))?;
+    for (key, position) in &entries.commands {
+        enter.execute(params![&*key.issuer, &*key.key, *position as i64])?;
     }
-    Ok(heads)
+    Ok(())
 }
 
-/// Which of the statements takes this many rows.
-fn power_for(rows: usize) -> usize {
-    rows.next_power_of_two().ilog2() as usize
+/// The last event of the command that used this key and is entered.
+pub(super) fn find_command(
+    connection: &Connection,
+    key: &CommandKey,
+) -> Result<Option<Arc<Recorded>>, Failed> {
+    let mut find = connection.prepare_cached(include_str!("find_command.sql"))?;
+    let mut rows = find.query(params![&*key.issuer, &*key.key])?;
+    rows.next()?.map(recorded).transpose()
 }
 
-fn add<'q, T>(values: &mut SqliteArguments<'q>, value: T) -> Result<(), sqlx::Error>
-where
-    T: 'q + sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-{
-    values.add(value).map_err(sqlx::Error::Encode)
+/// The event at this position.
+pub(super) fn read_position(
+    connection: &Connection,
+    position: u64,
+) -> Result<Option<Arc<Recorded>>, Failed> {
+    let mut read = connection.prepare_cached(include_str!("read_position.sql"))?;
+    let mut rows = read.query([position as i64])?;
+    rows.next()?.map(recorded).transpose()
+}
+
+/// The last sequence of a stream that is entered, 0 if none is.
+pub(super) fn find_head(
+    connection: &Connection,
+    stream: &StreamId,
+) -> Result<u64, rusqlite::Error> {
+    connection
+        .prepare_cached(include_str!("find_head.sql"))?
+        .query_row(params![stream.aggregate_type.as_str(), &*stream.aggregate_id], |row| {
+            row.get::<_, Option<i64>>(0)
+        })
+        .optional()
+        .map(|head| head.flatten().unwrap_or(0) as u64)
+}
+
+/// Where an event stands, and whose it is.
+pub(super) struct Place {
+    pub position: u64,
+    pub stream: StreamId,
+    pub sequence: u64,
+    pub command: Option<CommandKey>,
+}
+
+/// Reads position, stream, sequence and key, in this order.
+pub(super) fn place(row: &rusqlite::Row<'_>) -> Result<Place, Failed> {
+    let position: i64 = row.get(0)?;
+    let aggregate_type = row.text(1)?;
+    let aggregate_type =
+        aggregate_type.parse().map_err(|error| Failed::Corrupt(unreadable(position, &error)))?;
+    let key = row.optional(4)?.zip(row.optional(5)?);
+    Ok(Place {
+        position: position as u64,
+        stream: StreamId { aggregate_type, aggregate_id: row.text(2)?.into() },
+        sequence: row.number(3)? as u64,
+        command: key.map(|(issuer, key)| CommandKey { issuer: issuer.into(), key: key.into() }),
+    })
+}
+
+/// A row's columns, whichever library has read it.
+pub(super) trait Columns {
+    type Error: std::error::Error + Into<Failed>;
+
+    fn number(&self, column: usize) -> Result<i64, Self::Error>;
+    fn optional(&self, column: usize) -> Result<Option<&str>, Self::Error>;
+    fn text(&self, column: usize) -> Result<&str, Self::Error>;
+}
+
+impl Columns for SqliteRow {
+    type Error = sqlx::Error;
+
+    fn number(&self, column: usize) -> Result<i64, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn optional(&self, column: usize) -> Result<Option<&str>, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn text(&self, column: usize) -> Result<&str, sqlx::Error> {
+        self.try_get(column)
+    }
+}
+
+impl Columns for rusqlite::Row<'_> {
+    type Error = rusqlite::Error;
+
+    fn number(&self, column: usize) -> Result<i64, rusqlite::Error> {
+        self.get(column)
+    }
+
+    fn optional(&self, column: usize) -> Result<Option<&str>, rusqlite::Error> {
+        Ok(self.get_ref(column)?.as_str_or_null()?)
+    }
+
+    fn text(&self, column: usize) -> Result<&str, rusqlite::Error> {
+        Ok(self.get_ref(column)?.as_str()?)
+    }
 }
 
 /// Reads an event back, from the columns in the table's order.
-pub(super) fn recorded(row: &SqliteRow) -> Result<Arc<Recorded>, Failed> {
-    let position: i64 = row.try_get(0)?;
-    let at = |error: sqlx::Error| Failed::Corrupt(unreadable(position, &error));
-    let text = |column: usize| row.try_get::<&str, _>(column).map_err(at);
-    let number = |column: usize| row.try_get::<i64, _>(column).map_err(at);
-    let optional = |column: usize| row.try_get::<Option<&str>, _>(column).map_err(at);
+pub(super) fn recorded<R: Columns>(row: &R) -> Result<Arc<Recorded>, Failed> {
+    let position = row.number(0).map_err(Into::into)?;
+    let at = |error: R::Error| Failed::Corrupt(unreadable(position, &error));
     let stored = Stored {
         position,
-        aggregate_type: text(1)?,
-        aggregate_id: text(2)?,
-        sequence: number(3)?,
-        event_type: text(4)?,
-        event_version: text(5)?,
-        payload: text(6)?,
-        metadata: text(7)?,
-        recorded_at: number(8)?,
-        issuer: optional(9)?,
-        key: optional(10)?,
+        aggregate_type: row.text(1).map_err(at)?,
+        aggregate_id: row.text(2).map_err(at)?,
+        sequence: row.number(3).map_err(at)?,
+        event_type: row.text(4).map_err(at)?,
+        event_version: row.text(5).map_err(at)?,
+        payload: row.text(6).map_err(at)?,
+        metadata: row.text(7).map_err(at)?,
+        recorded_at: row.number(8).map_err(at)?,
+        issuer: row.optional(9).map_err(at)?,
+        key: row.optional(10).map_err(at)?,
     };
     stored.read().map_err(Failed::Corrupt)
 }

@@ -1,5 +1,6 @@
 mod backups;
 mod failures;
+mod keys;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,20 +1,18 @@
-//! The one task that writes: it commits everything that waits in one transaction.
+//! The one who writes: it commits everything that waits in one transaction.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
-use tokio::sync::{mpsc, oneshot};
-use tracing::Instrument;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use tokio::sync::oneshot;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, Recorded, Timestamp};
-use verbatim_sqlite::{Database, begin, commit, rollback};
 
 use super::Failed;
 use super::heads::StreamHeads;
-use super::rows::{NewRow, append_events, find_commands, find_heads, recorded};
+use super::recent::{Entries, Recent};
+use super::rows::{NewRow, append_events, enter, find_command, find_head, place, read_position};
 use crate::import::follows_on;
 use crate::prepared::Prepared;
 use crate::{Appended, Error, Snapshot};
@@ -25,6 +23,7 @@ const EVENTS_IN_A_TRANSACTION: usize = 4_096;
 /// Half of the stream heads that are remembered at most.
 const HEADS_IN_A_GENERATION: usize = 65_536;
 
+#[derive(Debug)]
 pub(super) enum Work {
     Append {
         appends: Vec<Prepared>,
@@ -43,8 +42,6 @@ pub(super) enum Work {
         events: Vec<Arc<Recorded>>,
         reply: oneshot::Sender<Result<(), Error>>,
     },
-    /// Takes in no more, and ends once all that waits is done.
-    Close,
 }
 
 impl Work {
@@ -53,63 +50,74 @@ impl Work {
             Self::Append { appends, .. } => appends.iter().map(|append| append.events.len()).sum(),
             Self::Snapshots { snapshots, .. } => snapshots.len(),
             Self::Import { events, .. } => events.len(),
-            Self::Check { .. } | Self::Close => 0,
+            Self::Check { .. } => 0,
         }
     }
 }
 
 /// What the writer knows of the file without asking it.
+#[derive(Debug)]
 struct Known {
     head: u64,
     last_recorded_at: Timestamp,
     streams: StreamHeads,
+    /// All events up to this position are in the index tables.
+    indexed: u64,
 }
 
+/// What waits to be written, and what is known of what was.
+#[derive(Debug, Default)]
 pub(super) struct Writer {
-    database: Arc<Database>,
-    /// The head, for all to see.
-    head: Arc<AtomicU64>,
-    /// `None` from a failed transaction until the file has been asked what it holds.
-    known: Option<Known>,
+    waiting: Mutex<VecDeque<Work>>,
+    /// The last position.
+    pub head: AtomicU64,
+    /// The keys that are in no index table yet.
+    pub recent: RwLock<Recent>,
+    pub is_closed: AtomicBool,
+    /// `None` from a failed transaction until the file has been asked what it holds. Held by who
+    /// writes.
+    known: Mutex<Option<Known>>,
 }
 
 impl Writer {
-    pub(super) async fn new(database: Arc<Database>) -> Result<Self, sqlx::Error> {
-        let mut writer = Self { database, head: Arc::default(), known: None };
-        writer.known = Some(writer.recover().await?);
-        Ok(writer)
+    /// Puts work with what waits. [`settle`](Self::settle) is to be called after it.
+    pub fn wait(&self, work: Work) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(work);
     }
 
-    pub(super) fn head(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.head)
+    /// Asks the file what it holds.
+    pub fn open(&self, connection: &mut Connection) -> Result<(), Failed> {
+        *self.known() = Some(self.recover(connection)?);
+        Ok(())
     }
 
-    /// Commits what is handed in, in that order, until the queue is closed and empty.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Work>) {
-        while let Some(first) = queue.recv().await {
-            let mut events = first.events();
-            let mut group = vec![first];
+    /// Commits what waits, in that order. Whoever comes after may find that nothing does.
+    pub fn settle(&self, connection: &mut Connection) {
+        let mut group = Vec::new();
+        let mut events = 0;
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             while events < EVENTS_IN_A_TRANSACTION
-                && let Ok(work) = queue.try_recv()
+                && let Some(work) = waiting.pop_front()
             {
                 events += work.events();
                 group.push(work);
             }
-            if group.iter().any(|work| matches!(work, Work::Close)) {
-                queue.close();
-            }
+        }
+        if !group.is_empty() {
             let span = tracing::debug_span!("journal.append", requests = group.len(), events);
-            self.settle(group).instrument(span).await;
+            let _entered = span.enter();
+            self.settle_group(connection, group);
         }
     }
 
-    async fn settle(&mut self, group: Vec<Work>) {
+    fn settle_group(&self, connection: &mut Connection, group: Vec<Work>) {
+        let mut known = self.known();
         let mut batches = Vec::with_capacity(group.len());
         let mut batch_replies = Vec::with_capacity(group.len());
         let mut snapshots = Vec::new();
         let mut check = false;
         let mut other_replies = Vec::new();
-        let mut imports = Vec::new();
         for work in group {
             match work {
                 Work::Append { appends, reply } => {
@@ -124,18 +132,17 @@ impl Writer {
                     check = true;
                     other_replies.push(reply);
                 }
-                Work::Import { events, reply } => imports.push((events, reply)),
-                Work::Close => {}
+                Work::Import { events, reply } => {
+                    let imported = self.import(connection, &mut known, events);
+                    drop(reply.send(imported.map_err(Error::from)));
+                }
             }
-        }
-        for (events, reply) in imports {
-            drop(reply.send(self.import(events).await.map_err(Error::from)));
         }
         if batches.is_empty() && other_replies.is_empty() {
             return;
         }
         // Whoever no longer waits for its answer has dropped the other end; the outcome stands.
-        match self.commit(batches, snapshots, check).await {
+        match self.commit(connection, &mut known, batches, &snapshots, check) {
             Ok(outcomes) => {
                 for (reply, outcome) in batch_replies.into_iter().zip(outcomes) {
                     drop(reply.send(Ok(outcome)));
@@ -146,7 +153,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, "nothing was committed to the journal");
-                self.known = self.recover().await.ok();
+                *known = self.recover(connection).ok();
                 for reply in batch_replies {
                     drop(reply.send(Err(error.clone().into())));
                 }
@@ -158,46 +165,83 @@ impl Writer {
     }
 
     /// Stores events that follow on the head, numbers and all, in a transaction of their own.
-    async fn import(&mut self, events: Vec<Arc<Recorded>>) -> Result<(), Failed> {
-        // Whatever comes of it, the file is asked anew.
-        self.known = None;
-        let known = self.recover().await?;
+    fn import(
+        &self,
+        connection: &mut Connection,
+        slot: &mut Option<Known>,
+        events: Vec<Arc<Recorded>>,
+    ) -> Result<(), Failed> {
+        // What follows is entered at once, so that a key which is there already is noticed.
+        if slot.as_ref().is_none_or(|known| known.indexed < known.head) {
+            self.enter_all(connection, slot)?;
+        }
+        let mut known = self.take(connection, slot)?;
         follows_on(known.head, &events).map_err(Failed::Corrupt)?;
+        let Some(last) = events.last().cloned() else { return Ok(()) };
+        let mut keys = Recent::after(known.head);
+        keys.add(events.iter().map(AsRef::as_ref));
+        let entries = keys.all(last.position);
         let mut rows = Vec::with_capacity(events.len());
         for recorded in events {
             let payload = recorded.event.payload();
             let payload = payload.map_err(|error| Failed::Corrupt(error.to_string()))?;
+            known.streams.set(&recorded.stream, recorded.sequence);
             rows.push(NewRow { recorded, payload });
         }
-        let database = Arc::clone(&self.database);
-        let mut connection = database.writer().lock().await;
-        begin(&mut connection).await?;
-        append_events(&mut connection, &mut rows).await?;
-        commit(&mut connection).await?;
-        drop(connection);
-        self.known = Some(self.recover().await?);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        append_events(&transaction, &rows)?;
+        store_keys(&transaction, &entries, &known)?;
+        transaction.commit()?;
+        (known.head, known.last_recorded_at) = (last.position, last.recorded_at);
+        *slot = Some(self.committed(known, &entries));
         Ok(())
     }
 
+    /// Enters all keys, so that the next start need not look for them.
+    pub fn finish(&self, connection: &mut Connection) {
+        if let Err(error) = self.enter_all(connection, &mut self.known()) {
+            tracing::debug!(%error, "the next start reads what the index tables lack");
+        }
+    }
+
+    fn enter_all(
+        &self,
+        connection: &mut Connection,
+        slot: &mut Option<Known>,
+    ) -> Result<(), Failed> {
+        let known = self.take(connection, slot)?;
+        let entries = self.recent_mut().all(known.head);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        store_keys(&transaction, &entries, &known)?;
+        transaction.commit()?;
+        *slot = Some(self.committed(known, &entries));
+        Ok(())
+    }
+
+    /// What is known, to be given back once all went well.
+    fn take(&self, connection: &mut Connection, slot: &mut Option<Known>) -> Result<Known, Failed> {
+        match slot.take() {
+            Some(known) => Ok(known),
+            None => self.recover(connection),
+        }
+    }
+
     /// One transaction. What is known of the file is lost on the way out with an error.
-    async fn commit(
-        &mut self,
+    fn commit(
+        &self,
+        connection: &mut Connection,
+        slot: &mut Option<Known>,
         batches: Vec<Vec<Prepared>>,
-        snapshots: Vec<Snapshot>,
+        snapshots: &[Snapshot],
         check: bool,
     ) -> Result<Vec<Vec<Appended>>, Failed> {
-        let mut known = match self.known.take() {
-            Some(known) => known,
-            None => self.recover().await?,
-        };
-        let database = Arc::clone(&self.database);
-        let mut connection = database.writer().lock().await;
-        begin(&mut connection).await?;
+        let mut known = self.take(connection, slot)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut numbering = Numbering {
             head: known.head,
             recorded_at: Timestamp::now().max(known.last_recorded_at),
-            used: used_keys(&mut connection, &batches).await?,
-            heads: stream_heads(&mut connection, &mut known.streams, &batches).await?,
+            used: self.used_keys(&transaction, &batches)?,
+            heads: self.stream_heads(&transaction, &mut known.streams, &batches)?,
             rows: Vec::new(),
         };
         let outcomes: Vec<Vec<_>> = batches
@@ -207,23 +251,26 @@ impl Writer {
                 batch.into_iter().map(|append| numbering.add(append, &mut void)).collect()
             })
             .collect();
-        append_events(&mut connection, &mut numbering.rows).await?;
-        for snapshot in &snapshots {
-            sqlx::query(include_str!("save_snapshot.sql"))
-                .bind(snapshot.stream.aggregate_type.as_str())
-                .bind(&*snapshot.stream.aggregate_id)
-                .bind(snapshot.sequence as i64)
-                .bind(&*snapshot.state)
-                .execute(&mut *connection)
-                .await?;
+        let entries = {
+            let mut recent = self.recent_mut();
+            recent.add(numbering.rows.iter().map(|row| &*row.recorded));
+            recent.sweep(numbering.rows.len() as u64, numbering.head)
+        };
+        append_events(&transaction, &numbering.rows)?;
+        store_keys(&transaction, &entries, &known)?;
+        for snapshot in snapshots {
+            let mut save = transaction.prepare_cached(include_str!("save_snapshot.sql"))?;
+            save.execute(params![
+                snapshot.stream.aggregate_type.as_str(),
+                &*snapshot.stream.aggregate_id,
+                snapshot.sequence as i64,
+                snapshot.state,
+            ])?;
         }
         if check {
-            sqlx::query("update journal set checked_at = ?")
-                .bind(Timestamp::now().0)
-                .execute(&mut *connection)
-                .await?;
+            transaction.execute("update journal set checked_at = ?", [Timestamp::now().0])?;
         }
-        commit(&mut connection).await?;
+        transaction.commit()?;
         for (stream, head) in &numbering.heads {
             known.streams.set(stream, *head);
         }
@@ -231,69 +278,123 @@ impl Writer {
             known.head = numbering.head;
             known.last_recorded_at = numbering.recorded_at;
         }
-        self.head.store(known.head, Ordering::Release);
-        self.known = Some(known);
+        *slot = Some(self.committed(known, &entries));
         Ok(outcomes)
     }
 
-    /// Ends what may be left of a failed transaction, and asks the file what it holds.
-    async fn recover(&mut self) -> Result<Known, sqlx::Error> {
-        let mut connection = self.database.writer().lock().await;
-        rollback(&mut connection).await?;
+    /// Notes what has been committed.
+    fn committed(&self, mut known: Known, entered: &Entries) -> Known {
+        self.recent_mut().forget(entered);
+        known.indexed = entered.indexed;
+        self.head.store(known.head, Ordering::Release);
+        known
+    }
+
+    /// Asks the file what it holds.
+    fn recover(&self, connection: &mut Connection) -> Result<Known, Failed> {
         // On a full disk this lets the log start over in the space that it has, unless the file
         // itself needs more.
-        let folded = sqlx::query("pragma wal_checkpoint(passive)").execute(&mut *connection).await;
+        let folded = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
         if let Err(error) = folded {
             tracing::debug!(%error, "the write-ahead log was not folded in");
         }
-        let last =
-            sqlx::query(include_str!("read_head.sql")).fetch_optional(&mut *connection).await?;
-        let (head, last_recorded_at) = match last {
-            Some(row) => (row.try_get::<i64, _>(0)? as u64, Timestamp(row.try_get(1)?)),
-            None => (0, Timestamp(0)),
-        };
+        let last = connection
+            .query_row(include_str!("read_head.sql"), [], |row| {
+                Ok((row.get::<_, i64>(0)? as u64, Timestamp(row.get(1)?)))
+            })
+            .optional()?;
+        let (head, last_recorded_at) = last.unwrap_or((0, Timestamp(0)));
+        let indexed =
+            connection.query_row("select indexed from journal", [], |row| row.get::<_, i64>(0))?;
+        let indexed = indexed as u64;
+        *self.recent_mut() = read_recent(connection, indexed)?;
         self.head.store(head, Ordering::Release);
-        Ok(Known { head, last_recorded_at, streams: StreamHeads::new(HEADS_IN_A_GENERATION) })
+        let streams = StreamHeads::new(HEADS_IN_A_GENERATION);
+        Ok(Known { head, last_recorded_at, streams, indexed })
     }
-}
 
-/// The keys among these that the journal holds, with the last events of their commands.
-async fn used_keys(
-    connection: &mut SqliteConnection,
-    batches: &[Vec<Prepared>],
-) -> Result<HashMap<CommandKey, Arc<Recorded>>, Failed> {
-    let keys: Vec<_> = batches.iter().flatten().map(|append| &append.key).collect();
-    let found = find_commands(connection, &keys).await?;
-    let mut used = HashMap::with_capacity(found.len());
-    for row in found {
-        let last = recorded(&row)?;
-        if let Some(key) = &last.command {
-            used.insert(key.clone(), last);
-        }
-    }
-    Ok(used)
-}
-
-/// The heads of all the streams that these follow on.
-async fn stream_heads(
-    connection: &mut SqliteConnection,
-    known: &mut StreamHeads,
-    batches: &[Vec<Prepared>],
-) -> Result<HashMap<StreamId, u64>, sqlx::Error> {
-    let mut heads = HashMap::new();
-    let mut unknown = HashSet::new();
-    for append in batches.iter().flatten() {
-        if !heads.contains_key(&append.stream) && !unknown.contains(&append.stream) {
-            match known.get(&append.stream) {
-                Some(head) => drop(heads.insert(append.stream.clone(), head)),
-                None => drop(unknown.insert(append.stream.clone())),
+    /// The keys among these that the journal holds, with the last events of their commands.
+    fn used_keys(
+        &self,
+        connection: &Connection,
+        batches: &[Vec<Prepared>],
+    ) -> Result<HashMap<CommandKey, Arc<Recorded>>, Failed> {
+        let mut used = HashMap::new();
+        for append in batches.iter().flatten() {
+            let recent = self.recent_mut().of_command(&append.key);
+            let last = match recent {
+                Some(position) => read_position(connection, position)?,
+                None => find_command(connection, &append.key)?,
+            };
+            if let Some(last) = last {
+                used.insert(append.key.clone(), last);
             }
         }
+        Ok(used)
     }
-    let unknown: Vec<_> = unknown.into_iter().collect();
-    let found = find_heads(connection, &unknown).await?;
-    heads.extend(unknown.into_iter().zip(found));
-    Ok(heads)
+
+    /// The heads of all the streams that these follow on.
+    fn stream_heads(
+        &self,
+        connection: &Connection,
+        known: &mut StreamHeads,
+        batches: &[Vec<Prepared>],
+    ) -> Result<HashMap<StreamId, u64>, rusqlite::Error> {
+        let mut heads = HashMap::new();
+        for append in batches.iter().flatten() {
+            let stream = &append.stream;
+            if heads.contains_key(stream) {
+                continue;
+            }
+            let recent = || self.recent_mut().of_stream(stream, 0).next_back();
+            let head = match known.get(stream).or_else(|| recent().map(|(sequence, _)| sequence)) {
+                Some(head) => head,
+                None => find_head(connection, stream)?,
+            };
+            heads.insert(stream.clone(), head);
+        }
+        Ok(heads)
+    }
+
+    fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Enters keys in the index tables, and how far these go then.
+fn store_keys(
+    connection: &Connection,
+    entries: &Entries,
+    known: &Known,
+) -> Result<(), rusqlite::Error> {
+    enter(connection, entries)?;
+    if entries.indexed > known.indexed {
+        connection.execute("update journal set indexed = ?", [entries.indexed as i64])?;
+    }
+    Ok(())
+}
+
+/// The keys of the events above a position that are in no table.
+fn read_recent(connection: &Connection, indexed: u64) -> Result<Recent, Failed> {
+    let mut recent = Recent::after(indexed);
+    let mut read = connection.prepare(include_str!("read_recent.sql"))?;
+    let mut rows = read.query([indexed as i64])?;
+    while let Some(row) = rows.next()? {
+        let place = place(row)?;
+        if !row.get::<_, bool>(6)? {
+            recent.add_to_stream(place.stream, place.sequence, place.position);
+        }
+        if let Some(key) = place.command
+            && !row.get::<_, bool>(7)?
+        {
+            recent.add_command(key, place.position);
+        }
+    }
+    Ok(recent)
 }
 
 /// What a transaction is about to add, checked and numbered in order.

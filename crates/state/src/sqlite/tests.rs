@@ -37,10 +37,9 @@ async fn a_full_disk_changes_nothing_and_the_state_goes_on_once_there_is_space()
         .collect();
     state.save("offline", 1, &watches[..10]).await.expect("saved");
     let limit = async |pages: u32| {
-        sqlx::query(&format!("pragma max_page_count = {pages}"))
-            .execute(&mut *state.database.writer().lock().await)
-            .await
-            .expect("a limit");
+        let limit = format!("pragma max_page_count = {pages}");
+        let limited = state.database.write(move |connection| connection.execute_batch(&limit));
+        limited.await.expect("the writer lives").expect("a limit");
     };
     limit(1).await;
     for _ in 0..3 {
@@ -58,9 +57,9 @@ async fn a_full_disk_changes_nothing_and_the_state_goes_on_once_there_is_space()
 async fn the_state_waits_for_the_disk() {
     let folder = Folder::new().await;
     let state = folder.open(1).await;
-    let synchronous: i64 = sqlx::query_scalar("pragma synchronous")
-        .fetch_one(&mut *state.database.writer().lock().await)
-        .await
-        .expect("an answer");
+    let asked = state.database.write(|connection| {
+        connection.query_row("pragma synchronous", [], |row| row.get::<_, i64>(0))
+    });
+    let synchronous = asked.await.expect("the writer lives").expect("an answer");
     assert_eq!(synchronous, 2, "FULL");
 }

@@ -1,10 +1,10 @@
 //! Stores what a batch of events changes: a few statements for the whole batch.
 
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 use verbatim_domain::inbox::ReadScope;
 
-use super::bulk::{Bulk, Query};
-use super::rows::failed;
+use super::bulk::{Bulk, Values};
+use super::rows::not_written as failed;
 use crate::Error;
 use crate::batch::{Batch, Member};
 
@@ -35,31 +35,23 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a change refers to what isn't there, else [`Error::Unavailable`].
-    pub async fn store(
-        &self,
-        connection: &mut SqliteConnection,
-        from: u64,
-        through: u64,
-    ) -> Result<(), Error> {
-        self.store_conversations(connection).await?;
+    pub fn store(&self, connection: &Connection, from: u64, through: u64) -> Result<(), Error> {
+        self.store_conversations(connection)?;
         if !self.messages.is_empty() {
-            self.store_messages(connection).await?;
-            let indexed = sqlx::query(include_str!("statements/index_messages.sql"))
-                .bind(from as i64)
-                .bind(through as i64)
-                .execute(&mut *connection)
-                .await
-                .map(|indexed| indexed.rows_affected());
+            self.store_messages(connection)?;
+            let indexed = connection
+                .prepare_cached(include_str!("statements/index_messages.sql"))
+                .and_then(|mut index| index.execute([from as i64, through as i64]));
             all("index entries", indexed, self.messages.len())?;
         }
-        self.move_read_marks(connection).await?;
-        self.store_inboxes(connection).await
+        self.move_read_marks(connection)?;
+        self.store_inboxes(connection)
     }
 
-    async fn store_conversations(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+    fn store_conversations(&self, connection: &Connection) -> Result<(), Error> {
         INSERT_CONVERSATIONS
-            .run(connection, &self.conversations, |query, added| {
-                query
+            .run(connection, &self.conversations, |values, added| {
+                values
                     .bind(added.position as i64)
                     .bind(added.id)
                     .bind(added.kind)
@@ -69,126 +61,120 @@ impl Batch<'_> {
                     .bind(added.position as i64)
                     .bind(added.at.0)
             })
-            .await
             .map_err(failed)?;
-        let stored = INSERT_MEMBERS.run(connection, &self.members, Member::bind).await;
+        let stored = INSERT_MEMBERS.run(connection, &self.members, Member::bind);
         all("members", stored, self.members.len())?;
-        INSERT_GROUP_REFRESHES
-            .run(connection, &self.members, Member::bind)
-            .await
-            .map_err(failed)?;
+        INSERT_GROUP_REFRESHES.run(connection, &self.members, Member::bind).map_err(failed)?;
         Ok(())
     }
 
-    async fn store_messages(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
-        let stored = INSERT_MESSAGES
-            .run(connection, &self.messages, |query, added| {
-                let sent = added.sent;
-                query
-                    .bind(added.position as i64)
-                    .bind(&sent.message_id.0.as_bytes()[..])
-                    .bind(added.conversation_id)
-                    .bind(sent.sequence as i64)
-                    .bind(sent.sender_id.as_str())
-                    .bind(&sent.sender_role)
-                    .bind(added.at.0)
-                    .bind(&sent.personal.content)
-                    .bind(added.attachments.as_deref())
-                    .bind(sent.personal.email.as_deref())
-                    .bind(sent.client_message_id.as_ref().map(AsRef::as_ref))
-            })
-            .await;
+    fn store_messages(&self, connection: &Connection) -> Result<(), Error> {
+        let stored = INSERT_MESSAGES.run(connection, &self.messages, |values, added| {
+            let sent = added.sent;
+            values
+                .bind(added.position as i64)
+                .bind(&sent.message_id.0.as_bytes()[..])
+                .bind(added.conversation_id)
+                .bind(sent.sequence as i64)
+                .bind(sent.sender_id.as_str())
+                .bind(&sent.sender_role)
+                .bind(added.at.0)
+                .bind(&sent.personal.content)
+                .bind(added.attachments.as_deref())
+                .bind(sent.personal.email.as_deref())
+                .bind(sent.client_message_id.as_ref().map(AsRef::as_ref))
+        });
         all("messages", stored, self.messages.len())?;
 
         let news: Vec<_> = self.news.iter().collect();
-        let touched = TOUCH_CONVERSATIONS
-            .run(connection, &news, |query, (conversation_id, news)| {
-                query
+        let touched =
+            TOUCH_CONVERSATIONS.run(connection, &news, |values, (conversation_id, news)| {
+                values
                     .bind(**conversation_id)
                     .bind(news.first_sequence as i64)
                     .bind(news.last_sequence as i64)
                     .bind(news.last_position as i64)
                     .bind(news.at.0)
-            })
-            .await;
+            });
         all("conversations with new messages", touched, news.len())?;
 
         let own: Vec<_> = self.own_messages.iter().collect();
-        let counted = COUNT_OWN_MESSAGES
-            .run(connection, &own, |query, ((conversation_id, user_id), added)| {
-                query.bind(*conversation_id).bind(*user_id).bind(**added)
-            })
-            .await;
+        let counted = COUNT_OWN_MESSAGES.run(
+            connection,
+            &own,
+            |values, ((conversation_id, user_id), added)| {
+                values.bind(*conversation_id).bind(*user_id).bind(**added)
+            },
+        );
         all("senders", counted, own.len())
     }
 
-    async fn move_read_marks(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+    fn move_read_marks(&self, connection: &Connection) -> Result<(), Error> {
         let marks: Vec<_> = self.read_marks.iter().collect();
-        let moved = MOVE_READ_MARKS
-            .run(connection, &marks, |query, ((conversation_id, user_id), through)| {
-                query.bind(*conversation_id).bind(*user_id).bind(**through as i64)
-            })
-            .await;
+        let moved = MOVE_READ_MARKS.run(
+            connection,
+            &marks,
+            |values, ((conversation_id, user_id), through)| {
+                values.bind(*conversation_id).bind(*user_id).bind(**through as i64)
+            },
+        );
         all("read marks", moved, marks.len())
     }
 
-    async fn store_inboxes(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
-        let stored = INSERT_NOTIFICATIONS
-            .run(connection, &self.notifications, |query, added| {
-                query
-                    .bind(added.position as i64)
-                    .bind(&added.created.notification_id.0.as_bytes()[..])
-                    .bind(added.user_id)
-                    .bind(added.created.message_position as i64)
-                    .bind(&added.created.message_id.0.as_bytes()[..])
-                    .bind(added.at.0)
-            })
-            .await;
+    fn store_inboxes(&self, connection: &Connection) -> Result<(), Error> {
+        let stored = INSERT_NOTIFICATIONS.run(connection, &self.notifications, |values, added| {
+            values
+                .bind(added.position as i64)
+                .bind(&added.created.notification_id.0.as_bytes()[..])
+                .bind(added.user_id)
+                .bind(added.created.message_position as i64)
+                .bind(&added.created.message_id.0.as_bytes()[..])
+                .bind(added.at.0)
+        });
         all("notifications", stored, self.notifications.len())?;
         for read in &self.notifications_read {
-            let ids = match read.scope {
-                ReadScope::All => None,
-                ReadScope::Ids(ids) => Some(super::notifications::as_json(ids)),
+            let (position, at) = (read.position as i64, read.at.0);
+            let marked = match read.scope {
+                ReadScope::All => connection
+                    .prepare_cached(MARK_ALL_NOTIFICATIONS_READ)
+                    .and_then(|mut mark| mark.execute(params![read.user_id, position, at])),
+                ReadScope::Ids(ids) => {
+                    let ids = super::notifications::as_json(ids);
+                    connection
+                        .prepare_cached(MARK_NOTIFICATIONS_READ)
+                        .and_then(|mut mark| mark.execute(params![read.user_id, position, at, ids]))
+                }
             };
-            let statement =
-                if ids.is_some() { MARK_NOTIFICATIONS_READ } else { MARK_ALL_NOTIFICATIONS_READ };
-            let query = sqlx::query(statement)
-                .bind(read.user_id)
-                .bind(read.position as i64)
-                .bind(read.at.0);
-            let query = if let Some(ids) = ids { query.bind(ids) } else { query };
-            query.execute(&mut *connection).await.map_err(failed)?;
+            marked.map_err(failed)?;
         }
         INSERT_DELIVERIES
-            .run(connection, &self.deliveries, |query, advanced| {
-                query
+            .run(connection, &self.deliveries, |values, advanced| {
+                values
                     .bind(advanced.user_id)
                     .bind(advanced.through as i64)
                     .bind(advanced.outcome)
                     .bind(advanced.at.0)
             })
-            .await
             .map_err(failed)?;
         INSERT_REFRESHES
-            .run(connection, &self.refreshes, |query, refresh| {
-                query.bind(refresh.position as i64).bind(refresh.list).bind(refresh.user_id)
+            .run(connection, &self.refreshes, |values, refresh| {
+                values.bind(refresh.position as i64).bind(refresh.list).bind(refresh.user_id)
             })
-            .await
             .map_err(failed)?;
         Ok(())
     }
 }
 
-impl<'q> Member<'q> {
-    fn bind(query: Query<'q>, member: &'q Self) -> Query<'q> {
-        query.bind(member.position as i64).bind(member.conversation_id).bind(member.user_id)
+impl Member<'_> {
+    fn bind<'c>(values: Values<'c>, member: &Self) -> Values<'c> {
+        values.bind(member.position as i64).bind(member.conversation_id).bind(member.user_id)
     }
 }
 
 /// Whether a statement found all that its rows refer to.
-fn all(what: &str, changed: Result<u64, sqlx::Error>, wanted: usize) -> Result<(), Error> {
+fn all(what: &str, changed: Result<usize, rusqlite::Error>, wanted: usize) -> Result<(), Error> {
     let changed = changed.map_err(failed)?;
-    if changed == wanted as u64 {
+    if changed == wanted {
         Ok(())
     } else {
         Err(Error::Corrupt(format!("of {wanted} {what}, {changed} fit what is stored")))

@@ -2,10 +2,7 @@
 
 use std::sync::OnceLock;
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Executor, Sqlite};
-
-pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments<'q>>;
+use rusqlite::{CachedStatement, Connection, Error, ToSql};
 
 /// Rows of one execution at most: 2 to the power of this.
 const LARGEST_POWER: usize = 8;
@@ -18,26 +15,46 @@ pub(super) struct Bulk {
     prepared: [OnceLock<String>; LARGEST_POWER + 1],
 }
 
+/// The values of a statement that is about to run, bound one after the other.
+pub(super) struct Values<'c> {
+    statement: CachedStatement<'c>,
+    bound: usize,
+    failed: Result<(), Error>,
+}
+
+impl Values<'_> {
+    pub fn bind(mut self, value: impl ToSql) -> Self {
+        self.bound += 1;
+        if self.failed.is_ok() {
+            self.failed = self.statement.raw_bind_parameter(self.bound, value);
+        }
+        self
+    }
+}
+
 impl Bulk {
     pub const fn new(sql: &'static str, columns: usize) -> Self {
         Self { sql, columns, prepared: [const { OnceLock::new() }; LARGEST_POWER + 1] }
     }
 
     /// Runs the statement over all rows, in order; gives how many rows of the table it changed.
-    pub async fn run<'q, T>(
+    pub fn run<'c, T>(
         &'static self,
-        connection: &mut SqliteConnection,
-        rows: &'q [T],
-        bind: fn(Query<'q>, &'q T) -> Query<'q>,
-    ) -> Result<u64, sqlx::Error> {
+        connection: &'c Connection,
+        rows: &[T],
+        bind: fn(Values<'c>, &T) -> Values<'c>,
+    ) -> Result<usize, Error> {
         let mut changed = 0;
         let mut rest = rows;
         while !rest.is_empty() {
             let power = (rest.len().ilog2() as usize).min(LARGEST_POWER);
             let (chunk, others) = rest.split_at(1 << power);
             rest = others;
-            let query = chunk.iter().fold(sqlx::query(self.text(power)), bind);
-            changed += connection.execute(query).await?.rows_affected();
+            let statement = connection.prepare_cached(self.text(power))?;
+            let values = Values { statement, bound: 0, failed: Ok(()) };
+            let Values { mut statement, failed, .. } = chunk.iter().fold(values, bind);
+            failed?;
+            changed += statement.raw_execute()?;
         }
         Ok(changed)
     }

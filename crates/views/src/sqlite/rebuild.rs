@@ -14,7 +14,7 @@ use verbatim_protocol::Recorded;
 use verbatim_sqlite::Database;
 
 use super::SqliteViews;
-use super::rows::failed;
+use super::rows::not_written;
 use super::store::{Store, beside, closed, exists, remove, unavailable, unbroken};
 use crate::{Error, Rebuild, Rebuildable};
 
@@ -110,7 +110,7 @@ impl Rebuildable for SqliteViews {
 
 /// Closes a file, leaving no write-ahead log.
 async fn close(database: Database, path: &Path) -> Result<(), Error> {
-    database.close().await.map_err(failed)?;
+    database.close().await.map_err(not_written)?;
     if exists(&beside(path, "-wal")).await? {
         return Err(Error::Unavailable("the closed file has a log left".into()));
     }

@@ -22,6 +22,27 @@ pub(super) fn failed(error: sqlx::Error) -> Error {
     }
 }
 
+/// As [`failed`], on the connection that writes.
+pub(super) fn not_written(error: rusqlite::Error) -> Error {
+    if file_damaged(&error) {
+        Error::Corrupt(error.to_string())
+    } else {
+        Error::Unavailable(Box::new(error))
+    }
+}
+
+pub(super) fn file_damaged(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    match error {
+        E::SqliteFailure(error, _) => DAMAGED.contains(&(error.extended_code & 0xff)),
+        E::FromSqlConversionFailure(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::InvalidColumnType(..)
+        | E::Utf8Error(_) => true,
+        _ => false,
+    }
+}
+
 pub(super) fn damaged(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
         || primary_code(error).is_some_and(|code| DAMAGED.contains(&code))

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use sqlx::SqlitePool;
 use sqlx::migrate::MigrateError;
-use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{RwLock, RwLockReadGuard, watch};
 use verbatim_protocol::{JournalId, Recorded};
-use verbatim_sqlite::{Database, Durability, OpenError, begin, commit, rollback};
+use verbatim_sqlite::{Closed, Database, Durability, OpenError};
 
-use super::rows::{GENERIC_ERROR, column, damaged, failed, primary_code};
+use super::rows::{GENERIC_ERROR, damaged, file_damaged, not_written, primary_code};
 use crate::Error;
 use crate::batch::{Batch, following};
-use crate::rows::{number, uuid};
 
 /// Stands for the schema and for what the projector makes of events. Raised with either; views of
 /// another version are made anew.
@@ -69,7 +69,10 @@ impl Store {
         unbroken(async move {
             let slot = store.slot.read().await;
             let database = slot.as_ref().ok_or_else(closed)?;
-            apply(database, &store.checkpoint, &events, store.fold_after).await
+            let (checkpoint, fold_after) = (Arc::clone(&store.checkpoint), store.fold_after);
+            let applied = database
+                .write(move |connection| apply(connection, &checkpoint, &events, fold_after));
+            applied.await?
         })
         .await
     }
@@ -92,7 +95,7 @@ impl Store {
         let slot = Arc::clone(&self.slot);
         unbroken(async move {
             match slot.write().await.take() {
-                Some(database) => database.close().await.map_err(failed),
+                Some(database) => database.close().await.map_err(not_written),
                 None => Ok(()),
             }
         })
@@ -123,21 +126,27 @@ pub(super) fn closed() -> Error {
     Error::Unavailable("the views are closed".into())
 }
 
-async fn apply(
-    database: &Database,
+impl From<Closed> for Error {
+    fn from(closed: Closed) -> Self {
+        Self::Unavailable(Box::new(closed))
+    }
+}
+
+fn apply(
+    connection: &mut Connection,
     checkpoint: &watch::Sender<u64>,
     events: &[Arc<Recorded>],
     fold_after: u64,
 ) -> Result<(), Error> {
-    let mut writer = database.writer().lock().await;
     let from = *checkpoint.borrow();
     let events = following(from, events)?;
     let Some(last) = events.last() else { return Ok(()) };
     let batch = Batch::of(events.iter().map(AsRef::as_ref))?;
-    if let Err(error) = store(&mut writer, &batch, (from, last.position), fold_after).await {
+    if let Err(error) = store(connection, &batch, (from, last.position), fold_after) {
         // A failed commit may have been one all the same: what is stored says so.
-        rollback(&mut writer).await.map_err(failed)?;
-        checkpoint.send_replace(read_checkpoint(&mut writer).await?);
+        let stored =
+            connection.query_row("select checkpoint from source", [], |row| row.get::<_, i64>(0));
+        checkpoint.send_replace(stored.map_err(not_written)? as u64);
         return Err(error);
     }
     checkpoint.send_replace(last.position);
@@ -145,45 +154,36 @@ async fn apply(
 }
 
 /// Stores changes and checkpoint in one transaction.
-async fn store(
-    writer: &mut SqliteConnection,
+fn store(
+    connection: &mut Connection,
     batch: &Batch<'_>,
     (from, through): (u64, u64),
     fold_after: u64,
 ) -> Result<(), Error> {
-    begin(writer).await.map_err(failed)?;
-    batch.store(writer, from, through).await?;
-    let moved = sqlx::query(include_str!("statements/move_checkpoint.sql"))
-        .bind(from as i64)
-        .bind(through as i64)
-        .fetch_optional(&mut *writer)
-        .await
-        .map_err(failed)?;
-    let Some(moved) = moved else {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(not_written)?;
+    batch.store(&transaction, from, through)?;
+    let moved = transaction
+        .prepare_cached(include_str!("statements/move_checkpoint.sql"))
+        .and_then(|mut moved| {
+            moved.query_row([from as i64, through as i64], |row| row.get::<_, i64>(0)).optional()
+        })
+        .map_err(not_written)?;
+    let Some(folded) = moved else {
         return Err(Error::Corrupt(format!("the stored checkpoint isn't {from}")));
     };
-    if through - number(&moved, 0)?.min(through) >= fold_after {
-        fold(writer).await.map_err(failed)?;
+    if through - (folded as u64).min(through) >= fold_after {
+        transaction.execute_batch(FOLD).map_err(not_written)?;
     }
-    commit(writer).await.map_err(failed)
+    transaction.commit().map_err(not_written)
 }
 
 /// Moves what the recent index holds to the folded one.
-async fn fold(writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    for statement in [
-        include_str!("statements/fold_index.sql"),
-        "delete from recent_index",
-        "update source set folded = checkpoint",
-    ] {
-        sqlx::query(statement).execute(&mut *writer).await?;
-    }
-    Ok(())
-}
-
-async fn read_checkpoint(writer: &mut SqliteConnection) -> Result<u64, Error> {
-    let row = sqlx::query("select checkpoint from source").fetch_one(writer).await;
-    number(&row.map_err(failed)?, 0)
-}
+const FOLD: &str = concat!(
+    include_str!("statements/fold_index.sql"),
+    "; delete from recent_index; update source set folded = checkpoint"
+);
 
 pub(super) async fn open(path: &Path, journal: JournalId) -> Result<(Database, u64), Error> {
     if !exists(path).await? {
@@ -206,13 +206,17 @@ async fn open_file(path: &Path, journal: JournalId) -> Result<(Database, u64), E
     let opened = Database::open(path, Durability::Normal, READERS, &SCHEMA).await;
     let database = opened.map_err(|error| match &error {
         OpenError::Open { source, .. } if damaged(source) => Error::Corrupt(error.to_string()),
+        OpenError::Writer { source, .. } if file_damaged(source) => {
+            Error::Corrupt(error.to_string())
+        }
         OpenError::Migrate { source, .. } if foreign(source) => Error::Corrupt(error.to_string()),
         _ => unavailable(error),
     })?;
-    match stored_checkpoint(&database, journal).await {
+    let stored = database.write(move |connection| stored_checkpoint(connection, journal));
+    match stored.await.map_err(Error::from).flatten() {
         Ok(checkpoint) => Ok((database, checkpoint)),
         Err(error) => {
-            database.close().await.map_err(failed)?;
+            database.close().await.map_err(not_written)?;
             Err(error)
         }
     }
@@ -232,28 +236,26 @@ fn foreign(error: &MigrateError) -> bool {
 ///
 /// # Errors
 /// [`Error::Corrupt`] if they are another journal's or version's.
-async fn stored_checkpoint(database: &Database, journal: JournalId) -> Result<u64, Error> {
-    let mut writer = database.writer().lock().await;
-    sqlx::query(
-        "insert into source (only_row, journal, version, checkpoint, folded) \
-         values (1, ?, ?, 0, 0) on conflict do nothing",
-    )
-    .bind(&journal.0.as_bytes()[..])
-    .bind(VIEWS_VERSION)
-    .execute(&mut *writer)
-    .await
-    .map_err(failed)?;
-    let row = sqlx::query("select journal, version, checkpoint from source")
-        .fetch_one(&mut *writer)
-        .await
-        .map_err(failed)?;
-    if uuid(&row, 0)? != journal.0 {
+fn stored_checkpoint(connection: &Connection, journal: JournalId) -> Result<u64, Error> {
+    connection
+        .execute(
+            "insert into source (only_row, journal, version, checkpoint, folded)
+             values (1, ?, ?, 0, 0) on conflict do nothing",
+            (&journal.0.as_bytes()[..], VIEWS_VERSION),
+        )
+        .map_err(not_written)?;
+    let (stored_journal, version, checkpoint) = connection
+        .query_row("select journal, version, checkpoint from source", [], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })
+        .map_err(not_written)?;
+    if stored_journal != journal.0.as_bytes() {
         return Err(Error::Corrupt("made from another journal".to_owned()));
     }
-    if column::<i64>(&row, 1)? != VIEWS_VERSION {
+    if version != VIEWS_VERSION {
         return Err(Error::Corrupt("made by another version".to_owned()));
     }
-    number(&row, 2)
+    Ok(checkpoint as u64)
 }
 
 /// Removes a closed file and what `SQLite` keeps beside it.

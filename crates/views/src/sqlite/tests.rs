@@ -207,10 +207,9 @@ async fn a_full_disk_is_survived() {
     let limit_pages = async |pages: u64| {
         let slot = views.store.slot.read().await;
         let database = slot.as_ref().expect("open");
-        sqlx::query(&format!("pragma max_page_count = {pages}"))
-            .execute(&mut *database.writer().lock().await)
-            .await
-            .expect("set");
+        let limit = format!("pragma max_page_count = {pages}");
+        let limited = database.write(move |connection| connection.execute_batch(&limit));
+        limited.await.expect("the writer lives").expect("set");
     };
     limit_pages(1).await;
     let before = history.head();

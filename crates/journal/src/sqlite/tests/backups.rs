@@ -122,10 +122,8 @@ async fn what_is_no_sound_journal_is_not_restored() {
     ] {
         std::fs::write(&bad, &good).expect("a file");
         let database = SqliteJournal::open(&bad).await.expect("the journal opens");
-        sqlx::raw_sql(sql)
-            .execute(&mut *database.database.writer().lock().await)
-            .await
-            .expect("tampered with");
+        let tampered = database.database.write(move |connection| connection.execute_batch(sql));
+        tampered.await.expect("the writer lives").expect("tampered with");
         database.close().await.expect("closed");
         drop(database);
         corrupt(sql).await;

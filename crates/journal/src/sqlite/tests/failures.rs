@@ -10,8 +10,16 @@ use super::{Folder, SqliteJournal, fill, joined, stream};
 use crate::conformance::Place;
 use crate::{Appended, Error, Journal};
 
-async fn run(journal: &SqliteJournal, sql: &str) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(sql).execute(&mut *journal.database.writer().lock().await).await.map(drop)
+async fn run(journal: &SqliteJournal, sql: &str) -> Result<(), rusqlite::Error> {
+    let sql = sql.to_owned();
+    let ran = journal.database.write(move |connection| connection.execute_batch(&sql));
+    ran.await.expect("the writer lives")
+}
+
+/// Has this called at each commit, which it refuses with `true`.
+async fn on_commit(journal: &SqliteJournal, hook: impl FnMut() -> bool + Send + 'static) {
+    let hooked = journal.database.write(|connection| connection.commit_hook(Some(hook)));
+    hooked.await.expect("the writer lives");
 }
 
 #[tokio::test]
@@ -80,15 +88,7 @@ async fn a_commit_that_fails_leaves_nothing_of_its_batch() {
     fill(&journal, &stream, 0..3).await;
     let allowed = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&allowed);
-    journal
-        .database
-        .writer()
-        .lock()
-        .await
-        .lock_handle()
-        .await
-        .expect("the connection")
-        .set_commit_hook(move || asked.load(Ordering::SeqCst));
+    on_commit(&journal, move || !asked.load(Ordering::SeqCst)).await;
     let batch = vec![joined(&stream, 3), joined(&stream, 4)];
     let refused = journal.append(batch.clone()).await.expect_err("the commit fails");
     assert!(matches!(refused, Error::Unavailable(_)), "{refused}");
@@ -109,18 +109,11 @@ async fn appends_that_wait_are_committed_together() {
     let journal = folder.open().await;
     let commits = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&commits);
-    journal
-        .database
-        .writer()
-        .lock()
-        .await
-        .lock_handle()
-        .await
-        .expect("the connection")
-        .set_commit_hook(move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-            true
-        });
+    on_commit(&journal, move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        false
+    })
+    .await;
     for answer in handed_in(&journal, CALLERS).await {
         assert!(matches!(answer.await.expect("an outcome")[0], Appended::Committed(_)));
     }
@@ -129,8 +122,11 @@ async fn appends_that_wait_are_committed_together() {
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Appended>, Error>> + Send + 'a>>;
 
-/// Appends that all wait for the writer, which has had no chance to run yet.
+/// Appends that all wait for the writer, which is held up until the last of them does.
 async fn handed_in(journal: &SqliteJournal, callers: usize) -> Vec<Answer<'_>> {
+    let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+    let place = journal.database.place().await.expect("the writer lives");
+    place.run(move |_| assert!(held_up.recv().is_err()));
     let mut answers = Vec::with_capacity(callers);
     for n in 0..callers {
         let mut answer = journal.append(vec![joined(&stream(&format!("c{n}")), 0)]);
@@ -139,6 +135,7 @@ async fn handed_in(journal: &SqliteJournal, callers: usize) -> Vec<Answer<'_>> {
         assert!(!answered);
         answers.push(answer);
     }
+    drop(go_on);
     answers
 }
 
@@ -169,7 +166,7 @@ async fn an_event_that_cannot_be_read_is_named() {
 #[tokio::test]
 async fn a_duplicate_of_what_cannot_be_read_is_an_alarm_and_the_next_append_goes_on() {
     let folder = Folder::new().await;
-    let journal = folder.open().await;
+    let journal = Arc::new(folder.open().await);
     let append = joined(&stream("a"), 0);
     let sql = format!(
         "insert into events (position, aggregate_type, aggregate_id, sequence, event_type,
@@ -178,6 +175,8 @@ async fn a_duplicate_of_what_cannot_be_read_is_an_alarm_and_the_next_append_goes
         append.key.issuer, append.key.key
     );
     run(&journal, &sql).await.expect("a row");
+    folder.close(journal).await;
+    let journal = folder.open().await;
     let error = journal.append(vec![append]).await.expect_err("unreadable");
     assert!(matches!(error, Error::Corrupt(_)), "{error}");
     fill(&journal, &stream("a"), 1..3).await;

@@ -1,0 +1,3 @@
+select count(*)
+from sqlite_schema
+where type = 'table' and name in ('stream_index', 'command_index')

@@ -1,0 +1,2 @@
+insert into command_index (issuer, key, position)
+values (?, ?, ?)

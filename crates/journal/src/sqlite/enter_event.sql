@@ -1,0 +1,2 @@
+insert into stream_index (aggregate_type, aggregate_id, sequence, position)
+values (?, ?, ?, ?)

@@ -1,0 +1,5 @@
+select
+    position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+    payload, metadata, recorded_at, issuer, key
+from events
+where position = ?
