@@ -29,8 +29,8 @@ export function rows({ quick }) {
     { name: 'one conversation', load: ['talk', '--pairs', '1', '--in-flight', '64', ...seconds], servers: ALL, figures: talk },
     { name: '2,000 a second', load: ['talk', '--rate', '2000', ...seconds], servers: ALL, figures: latency, quick: true },
     { name: '5,000 a second', load: ['talk', '--rate', '5000', ...seconds], servers: ALL, figures: latency },
-    { name: 'a group of 100', load: ['talk', '--group', '100', '--pairs', '4', '--in-flight', '4', ...seconds], servers: ALL, figures: copies },
-    { name: 'a group of 1,000', load: ['talk', '--group', '1000', '--pairs', '4', '--in-flight', '2', ...seconds], servers: ALL, figures: copies },
+    { name: 'a group of 100', load: ['talk', '--group', '100', '--pairs', '4', '--in-flight', '16', ...seconds], servers: ALL, figures: copies },
+    { name: 'a group of 1,000', load: ['talk', '--group', '1000', '--pairs', '4', '--in-flight', '8', ...seconds], servers: ALL, figures: copies },
     { name: 'conversation:get', load: ['ask', '--event', 'conversation:get', ...asking], servers: STORING, figures: answers },
     { name: 'notification:get', load: ['ask', '--event', 'notification:get', ...asking], servers: STORING, figures: answers },
     {

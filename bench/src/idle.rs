@@ -67,3 +67,27 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
         load_cpu_seconds,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        _args: Args,
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let parse = |arguments: &[&str]| {
+            Cli::try_parse_from(["idle", "--server", "host:1"].iter().chain(arguments))
+        };
+        assert!(parse(&[]).is_ok());
+        for bad in [["--connections", "0"], ["--opening", "0"], ["--hold", "-1"]] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+    }
+}

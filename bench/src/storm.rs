@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::cast::{Cast, at_least_one};
 use crate::client::{Connection, Message, Packet, Reader, Said, Target, is_success, lossy, parse};
 use crate::processes::{self, Spent, Used};
-use crate::talk::{Outcome, Plan, Talk, Times, connect, not_negative, pause};
+use crate::talk::{Outcome, Plan, Talk, Times, connect, pause, positive};
 
 /// What one client may take to catch up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -33,8 +33,8 @@ pub struct Args {
     /// Connections that are being opened at once.
     #[arg(long, default_value_t = 256, value_parser = at_least_one())]
     opening: usize,
-    /// Messages a second of ten pairs of others, who talk all the time; 0 for none.
-    #[arg(long, default_value_t = 500.0, value_parser = not_negative)]
+    /// Messages a second of ten pairs of others, who talk all the time.
+    #[arg(long, default_value_t = 500.0, value_parser = positive)]
     others: f64,
 }
 
@@ -49,10 +49,9 @@ pub struct Report {
     /// Messages that came other than they had to.
     wrong: u64,
     /// How others talked meanwhile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    others: Option<Others>,
+    others: Others,
     #[serde(flatten)]
-    outcome: Option<Outcome>,
+    outcome: Outcome,
     processes: Vec<Used>,
     load_cpu_seconds: f64,
 }
@@ -85,7 +84,8 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     clients.all_back(0).await?;
     processes::quiet(&target.processes).await?;
 
-    let mut others = Witness::begin(target, args.others).await?;
+    let plan = Plan { cast: Cast::new(10), rate: Some(args.others), ..Plan::default() };
+    let mut others = Talk::begin(target, &plan).await?;
     others.measure(pause(CALM)).await?;
     let (connect_seconds, _) = others.measure(timed(clients.all_back(0))).await?;
     others.during(clients.miss(args.missed)).await?;
@@ -96,7 +96,14 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     clients.cursors.fill(None);
     let (caught_up_without_cursor_seconds, also_wrong) =
         others.measure(timed(clients.all_back(args.missed))).await?;
-    let (others, outcome) = others.end().await?.unzip();
+    let (outcome, windows) = others.end().await?;
+    let times = |number: usize| Times::from(&windows[number].to_receipt);
+    let others = Others {
+        calm: times(0),
+        connecting: times(1),
+        catching_up: times(2),
+        catching_up_without_cursor: times(3),
+    };
     Ok(Report {
         connect_seconds,
         caught_up_seconds,
@@ -114,52 +121,6 @@ async fn timed<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
     let begun = Instant::now();
     let done = work.await?;
     Ok((begun.elapsed().as_secs_f64(), done))
-}
-
-/// The others, if there are any.
-struct Witness(Option<Talk>);
-
-impl Witness {
-    async fn begin(target: &Target, rate: f64) -> anyhow::Result<Self> {
-        if rate == 0.0 {
-            return Ok(Self(None));
-        }
-        let plan = Plan { cast: Cast::new(10), rate: Some(rate), ..Plan::default() };
-        Ok(Self(Some(Talk::begin(target, &plan).await?)))
-    }
-
-    async fn measure<T>(
-        &mut self,
-        work: impl Future<Output = anyhow::Result<T>>,
-    ) -> anyhow::Result<T> {
-        match &mut self.0 {
-            Some(talk) => talk.measure(work).await,
-            None => work.await,
-        }
-    }
-
-    async fn during<T>(
-        &mut self,
-        work: impl Future<Output = anyhow::Result<T>>,
-    ) -> anyhow::Result<T> {
-        match &mut self.0 {
-            Some(talk) => talk.during(work).await,
-            None => work.await,
-        }
-    }
-
-    async fn end(self) -> anyhow::Result<Option<(Others, Outcome)>> {
-        let Some(talk) = self.0 else { return Ok(None) };
-        let (outcome, windows) = talk.end().await?;
-        let times = |number: usize| Times::from(&windows[number].to_receipt);
-        let others = Others {
-            calm: times(0),
-            connecting: times(1),
-            catching_up: times(2),
-            catching_up_without_cursor: times(3),
-        };
-        Ok(Some((others, outcome)))
-    }
 }
 
 impl Clients<'_> {
@@ -264,7 +225,26 @@ async fn catch_up(connection: &mut Connection, missed: usize) -> anyhow::Result<
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        _args: Args,
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let parse = |arguments: &[&str]| {
+            Cli::try_parse_from(["storm", "--server", "host:1"].iter().chain(arguments))
+        };
+        assert!(parse(&[]).is_ok());
+        for bad in [["--clients", "0"], ["--missed", "-1"], ["--opening", "0"], ["--others", "0"]] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn what_is_missing_comes_twice_or_in_another_order_is_wrong() {
