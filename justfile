@@ -20,10 +20,11 @@ cluster: build
 faults faults='60' messages='50000': build
     eval "$(scripts/services start)" && DEPLOYMENT=cluster FAULTS={{faults}} MESSAGES={{messages}} node --test --test-reporter=spec tests/cluster/faults.test.mjs
 
-# Measure beside a peer in Node and the machine's limits, and print a table; with --quick in two minutes.
+# Measure beside a peer in Node and the machine's limits, and print tables; with --quick in two minutes.
 bench *arguments:
     cargo build --release -p verbatim -p verbatim-bench
     npm --prefix tests ci --no-fund --no-audit && npm --prefix bench/peer ci --no-fund --no-audit
+    node --test bench/*.test.mjs
     ulimit -n "$(ulimit -Hn)" && eval "$(scripts/services start)" && node bench/run.mjs {{arguments}}
 
 # Print a token for a user of the server in ./data.

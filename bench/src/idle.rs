@@ -7,20 +7,22 @@ use serde::Serialize;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::cast::at_least_one;
 use crate::client::Target;
-use crate::processes::{self, Used};
+use crate::processes::{self, Spent, Used};
+use crate::talk::not_negative;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     target: Target,
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = at_least_one())]
     connections: usize,
     /// Connections that are being opened at once.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = at_least_one())]
     opening: usize,
     /// Seconds for which they are held before memory is measured.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = not_negative)]
     hold: f64,
 }
 
@@ -31,6 +33,7 @@ pub struct Report {
     /// Resident memory that came with the connections, of all processes, for each.
     kib_per_connection: f64,
     processes: Vec<Used>,
+    load_cpu_seconds: f64,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<Report> {
@@ -51,16 +54,40 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     });
     let opened: Vec<_> = stream::iter(opening).buffer_unordered(args.opening).try_collect().await?;
     let seconds = begun.elapsed().as_secs_f64();
-    let connected = processes::look(&target.processes)?;
+    let Spent { processes, cpu_seconds, load_cpu_seconds } = before.until_now()?;
     sleep(Duration::from_secs_f64(args.hold)).await;
     let held = processes::look(&target.processes)?;
     let count = opened.len() as f64;
-    let processes = processes::between(&target.processes, &before, &connected);
-    let resident = |usage: &[processes::Usage]| usage.iter().map(|u| u.resident_kib).sum::<u64>();
+    let came = held.resident_kib() as f64 - before.resident_kib() as f64;
     Ok(Report {
         connects_per_second: count / seconds,
-        cpu_us_per_connect: processes.iter().map(|p| p.cpu_seconds).sum::<f64>() * 1e6 / count,
-        kib_per_connection: (resident(&held) as f64 - resident(&before) as f64) / count,
+        cpu_us_per_connect: cpu_seconds * 1e6 / count,
+        kib_per_connection: came / count,
         processes,
+        load_cpu_seconds,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        _args: Args,
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let parse = |arguments: &[&str]| {
+            Cli::try_parse_from(["idle", "--server", "host:1"].iter().chain(arguments))
+        };
+        assert!(parse(&[]).is_ok());
+        for bad in [["--connections", "0"], ["--opening", "0"], ["--hold", "-1"]] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -2,10 +2,15 @@
 //! limits of the machine. Each prints its result as one line of JSON.
 
 mod ask;
+mod cast;
 mod client;
+mod events;
+mod fill;
 mod idle;
+mod limits;
 mod processes;
 mod relay;
+mod socket;
 mod storm;
 mod talk;
 
@@ -30,6 +35,11 @@ enum Command {
     Ask(ask::Args),
     /// Everybody comes back at once, having missed some messages.
     Storm(storm::Args),
+    /// The most that a store below Verbatim can take.
+    #[command(subcommand)]
+    Limit(limits::Limit),
+    /// Fill a journal.
+    Fill(fill::Args),
     /// A server that stores nothing and hands on what it is sent: the limit of the transport.
     Relay(relay::Args),
 }
@@ -47,6 +57,8 @@ fn main() -> anyhow::Result<()> {
             Command::Idle(args) => print(&idle::run(args).await?),
             Command::Ask(args) => print(&ask::run(args).await?),
             Command::Storm(args) => print(&storm::run(args).await?),
+            Command::Limit(limit) => print(&limits::run(limit).await?),
+            Command::Fill(args) => print(&fill::run(args).await?),
             Command::Relay(_) => unreachable!("it was run before"),
         }
     };

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use tokio::time::sleep;
 
 /// Clock ticks a second, the same on every Linux that Rust's standard library runs on.
 const TICKS: f64 = 100.0;
@@ -29,23 +31,40 @@ impl FromStr for Watched {
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Usage {
-    pub cpu_seconds: f64,
-    pub resident_kib: u64,
-    pub peak_kib: u64,
+struct Usage {
+    cpu_seconds: f64,
+    resident_kib: u64,
+    peak_kib: u64,
 }
 
 /// What a process used between two looks.
 #[derive(Debug, Serialize)]
 pub struct Used {
-    pub name: String,
+    name: String,
+    cpu_seconds: f64,
+    /// Memory that several of its processes share counts once.
+    resident_kib: u64,
+    /// The most that each of its processes ever had, summed; what they share counts for each.
+    peak_kib: u64,
+}
+
+/// A look at all of them, and at this process.
+pub struct Look<'w> {
+    watched: &'w [Watched],
+    usage: Vec<Usage>,
+    load_cpu_seconds: f64,
+}
+
+/// What was used between two looks.
+pub struct Spent {
+    pub processes: Vec<Used>,
+    /// Of them together.
     pub cpu_seconds: f64,
-    pub resident_kib: u64,
-    pub peak_kib: u64,
+    pub load_cpu_seconds: f64,
 }
 
 /// What each has used so far.
-pub fn look(watched: &[Watched]) -> anyhow::Result<Vec<Usage>> {
+pub fn look(watched: &[Watched]) -> anyhow::Result<Look<'_>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -55,7 +74,34 @@ pub fn look(watched: &[Watched]) -> anyhow::Result<Vec<Usage>> {
             children.entry(parent).or_default().push(pid);
         }
     }
-    watched.iter().map(|watched| of_tree(watched, &children)).collect()
+    let usage =
+        watched.iter().map(|watched| of_tree(watched, &children)).collect::<Result<_, _>>()?;
+    let own = Watched { name: "load".to_owned(), pid: std::process::id() };
+    let load_cpu_seconds = of_tree(&own, &HashMap::new())?.cpu_seconds;
+    Ok(Look { watched, usage, load_cpu_seconds })
+}
+
+impl Look<'_> {
+    /// What was used since.
+    pub fn until_now(&self) -> anyhow::Result<Spent> {
+        let now = look(self.watched)?;
+        let used = self.watched.iter().zip(self.usage.iter().zip(&now.usage));
+        let processes: Vec<_> = used
+            .map(|(watched, (before, after))| Used {
+                name: watched.name.clone(),
+                cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+                resident_kib: after.resident_kib,
+                peak_kib: after.peak_kib,
+            })
+            .collect();
+        let cpu_seconds = processes.iter().map(|used| used.cpu_seconds).sum();
+        let load_cpu_seconds = now.load_cpu_seconds - self.load_cpu_seconds;
+        Ok(Spent { processes, cpu_seconds, load_cpu_seconds })
+    }
+
+    pub fn resident_kib(&self) -> u64 {
+        self.usage.iter().map(|usage| usage.resident_kib).sum()
+    }
 }
 
 fn of_tree(watched: &Watched, children: &HashMap<u32, Vec<u32>>) -> anyhow::Result<Usage> {
@@ -68,13 +114,8 @@ fn of_tree(watched: &Watched, children: &HashMap<u32, Vec<u32>>) -> anyhow::Resu
         // Its own, and that of children that have ended and were waited for.
         let ticks: u64 = fields[11..15].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
         all.cpu_seconds += ticks as f64 / TICKS;
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let kib = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-        };
-        all.resident_kib += kib("VmRSS:");
-        all.peak_kib += kib("VmHWM:");
+        all.resident_kib += kib(pid, "smaps_rollup", "Pss:");
+        all.peak_kib += kib(pid, "status", "VmHWM:");
     }
     Ok(all)
 }
@@ -87,19 +128,54 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(fields.split_whitespace().map(str::to_owned).collect())
 }
 
-pub fn between(watched: &[Watched], before: &[Usage], after: &[Usage]) -> Vec<Used> {
-    let used = watched.iter().zip(before.iter().zip(after));
-    used.map(|(watched, (before, after))| Used {
-        name: watched.name.clone(),
-        cpu_seconds: after.cpu_seconds - before.cpu_seconds,
-        resident_kib: after.resident_kib,
-        peak_kib: after.peak_kib,
-    })
-    .collect()
+/// A line of one of a process's files; 0 if it has ended.
+fn kib(pid: u32, file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// The processor time of this process, in seconds.
-pub fn own_cpu() -> anyhow::Result<f64> {
-    let own = Watched { name: "load".to_owned(), pid: std::process::id() };
-    Ok(look(&[own])?[0].cpu_seconds)
+/// Waits until all of them together take less than a twentieth of a processor, a minute at most:
+/// until nothing of what was done before is still being worked on.
+pub async fn quiet(watched: &[Watched]) -> anyhow::Result<()> {
+    for _ in 0..120 {
+        let before = look(watched)?;
+        sleep(Duration::from_millis(500)).await;
+        if before.until_now()?.cpu_seconds < 0.025 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_process_is_refused() {
+        for bad in ["", "server", "server=", "server=x", "server=-1"] {
+            assert!(bad.parse::<Watched>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_told_of() {
+        let ended = Watched { name: "server".to_owned(), pid: u32::MAX };
+        let told = look(&[ended]).err().expect("an error").to_string();
+        assert!(told.contains("server has ended"), "{told}");
+    }
+
+    #[test]
+    fn processor_time_is_counted() {
+        let own = [Watched { name: "own".to_owned(), pid: std::process::id() }];
+        let before = look(&own).expect("a look");
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(200) {
+            std::hint::spin_loop();
+        }
+        let spent = before.until_now().expect("another");
+        assert!(spent.cpu_seconds > 0.01 && spent.load_cpu_seconds > 0.01, "{:?}", spent.processes);
+        assert!(before.resident_kib() > 0);
+    }
 }

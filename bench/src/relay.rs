@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use hyper::server::conn::http1;
@@ -28,7 +29,30 @@ pub struct Args {
     listen: SocketAddr,
     #[arg(long, default_value = "a secret for benchmarks, nothing else")]
     secret: String,
+    /// Does so to every hundredth message, to see that load finds it out.
+    #[arg(long)]
+    fault: Option<Fault>,
 }
+
+/// What a server must not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// Answers, and hands nothing on.
+    Lose,
+    Repeat,
+    /// Hands it on after the next.
+    Swap,
+    Refuse,
+    /// Hands it on, and doesn't answer.
+    Ignore,
+    /// Lets it, and all behind it, wait for [`STALL`].
+    Stall,
+}
+
+const STALL: Duration = Duration::from_millis(50);
+
+/// How many messages pass well until one doesn't.
+const FAULTLESS: u64 = 100;
 
 #[derive(Debug, Deserialize)]
 struct Auth {
@@ -92,18 +116,30 @@ fn envelope<T>(data: T) -> Envelope<T> {
     Envelope { success: true, data, timestamp: now.as_millis() as u64 }
 }
 
-/// Groups' rooms by their ids.
-type Groups = Arc<Mutex<HashMap<String, Vec<String>>>>;
+/// What all sockets share.
+#[derive(Default)]
+struct Hub {
+    /// Groups' rooms by their ids.
+    groups: Mutex<HashMap<String, Vec<String>>>,
+    messages: AtomicU64,
+    fault: Option<Fault>,
+    /// Where a message went that is to be handed on after the next, and the message.
+    held: Mutex<Option<(Vec<String>, serde_json::Value)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn room(user: &str) -> String {
     format!("user:{user}")
 }
 
-fn receive(socket: &SocketRef, sent: &Send, ack: AckSender, groups: &Groups) {
-    static NUMBER: AtomicU64 = AtomicU64::new(1);
+fn receive(socket: &SocketRef, sent: &Send, ack: AckSender, hub: &Hub) {
     let Some(User(sender_id)) = socket.extensions.get::<User>() else { return };
+    let number = hub.messages.fetch_add(1, Ordering::Relaxed) + 1;
     let message = envelope(Message {
-        id: NUMBER.fetch_add(1, Ordering::Relaxed),
+        id: number,
         conversation_id: &sent.conversation_id,
         sender: "user",
         sender_id: &sender_id,
@@ -115,12 +151,40 @@ fn receive(socket: &SocketRef, sent: &Send, ack: AckSender, groups: &Groups) {
     let rooms = if let Some(target) = &sent.target_user_id {
         vec![room(&sender_id), room(target)]
     } else {
-        let groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.get(&sent.conversation_id).cloned().unwrap_or_default()
+        lock(&hub.groups).get(&sent.conversation_id).cloned().unwrap_or_default()
     };
+    let fault = hub.fault.filter(|_| number.is_multiple_of(FAULTLESS));
+    if fault == Some(Fault::Stall) {
+        thread::sleep(STALL);
+    }
+    match fault {
+        None | Some(Fault::Ignore | Fault::Stall) => hand_on(socket, rooms, &message),
+        Some(Fault::Lose | Fault::Refuse) => {}
+        Some(Fault::Repeat) => {
+            hand_on(socket, rooms.clone(), &message);
+            hand_on(socket, rooms, &message);
+        }
+        Some(Fault::Swap) => {
+            let json = serde_json::to_value(&message).unwrap_or_default();
+            *lock(&hub.held) = Some((rooms, json));
+        }
+    }
+    if hub.fault == Some(Fault::Swap)
+        && fault.is_none()
+        && let Some((rooms, message)) = lock(&hub.held).take()
+    {
+        hand_on(socket, rooms, &message);
+    }
+    match fault {
+        Some(Fault::Ignore) => {}
+        Some(Fault::Refuse) => drop(ack.send(&Envelope { success: false, data: (), timestamp: 0 })),
+        _ => drop(ack.send(&message)),
+    }
+}
+
+fn hand_on(socket: &SocketRef, rooms: Vec<String>, message: &impl Serialize) {
     // Nothing to wait for: there is one server. A client too slow to take it misses it.
-    let _ = socket.within(rooms).emit("message:receive", &message).now_or_never();
-    let _ = ack.send(&message);
+    let _ = socket.within(rooms).emit("message:receive", message).now_or_never();
 }
 
 /// Handles an event at once, where socketioxide's own handlers would be tasks, in no order.
@@ -144,22 +208,35 @@ where
     }
 }
 
-fn connect(socket: &SocketRef, groups: Groups) {
-    let made = Arc::clone(&groups);
-    let send = move |socket: &SocketRef, sent: Send, ack| receive(socket, &sent, ack, &groups);
+fn connect(socket: &SocketRef, hub: &Arc<Hub>) {
+    let own = Arc::clone(hub);
+    let send = move |socket: &SocketRef, sent: Send, ack| receive(socket, &sent, ack, &own);
     socket.on("message:send", Inline(send, PhantomData));
+    let own = Arc::clone(hub);
     let create = move |socket: &SocketRef, create: Create, ack: AckSender| {
-        let Some(User(own)) = socket.extensions.get::<User>() else { return };
-        let members = create.member_ids.iter().map(|id| room(id)).chain([room(&own)]).collect();
-        let mut groups = made.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.insert(create.conversation_id, members);
+        let Some(User(creator)) = socket.extensions.get::<User>() else { return };
+        let members = create.member_ids.iter().map(|id| room(id)).chain([room(&creator)]).collect();
+        lock(&own.groups).insert(create.conversation_id, members);
         let _ = ack.send(&envelope(()));
     };
     socket.on("conversation:create", Inline(create, PhantomData));
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let key = Arc::new(DecodingKey::from_secret(args.secret.as_bytes()));
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let listener = TcpListener::bind(args.listen).await?;
+        println!("listens on {}", listener.local_addr()?);
+        serve(listener, &args.secret, args.fault).await
+    })
+}
+
+/// Serves until something fails.
+pub async fn serve(
+    listener: TcpListener,
+    secret: &str,
+    fault: Option<Fault>,
+) -> anyhow::Result<()> {
+    let key = Arc::new(DecodingKey::from_secret(secret.as_bytes()));
     let admit = async move |socket: SocketRef, Data::<Auth>(auth)| {
         let claims = decode::<Claims>(&auth.token, &key, &Validation::new(Algorithm::HS256))?;
         let user: Arc<str> = claims.claims.user_id.into();
@@ -167,23 +244,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         socket.extensions.insert(User(user));
         Ok::<_, jsonwebtoken::errors::Error>(())
     };
-    let groups = Groups::default();
+    let hub = Arc::new(Hub { fault, ..Hub::default() });
     let (service, io) = SocketIo::new_svc();
-    let handler = async move |socket: SocketRef| connect(&socket, Arc::clone(&groups));
+    let handler = async move |socket: SocketRef| connect(&socket, &hub);
     io.ns("/", handler.with(admit));
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
-        let listener = TcpListener::bind(args.listen).await?;
-        println!("listens on {}", listener.local_addr()?);
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let service = TowerToHyperService::new(service.clone());
-            tokio::spawn(async move {
-                let connection =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                let _ = connection.with_upgrades().await;
-            });
-        }
-    })
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let service = TowerToHyperService::new(service.clone());
+        tokio::spawn(async move {
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = connection.with_upgrades().await;
+        });
+    }
 }

@@ -9,127 +9,255 @@ use serde_json::Value;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::client::{Connection, Packet, Reader, Said, Target, is_success, message, parse};
-use crate::processes::{self, Used};
-use crate::talk::connect;
+use crate::cast::{Cast, at_least_one};
+use crate::client::{Connection, Message, Packet, Reader, Said, Target, is_success, lossy, parse};
+use crate::processes::{self, Spent, Used};
+use crate::talk::{Outcome, Plan, Talk, Times, connect, pause, positive};
 
 /// What one client may take to catch up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// For how long it is measured how others talk while nothing else happens.
+const CALM: Duration = Duration::from_secs(5);
+/// Who writes while the clients are away.
+const WRITERS: usize = 32;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     target: Target,
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = at_least_one())]
     clients: usize,
     /// Messages that each of them missed.
     #[arg(long, default_value_t = 10)]
     missed: usize,
     /// Connections that are being opened at once.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = at_least_one())]
     opening: usize,
+    /// Messages a second of ten pairs of others, who talk all the time.
+    #[arg(long, default_value_t = 500.0, value_parser = positive)]
+    others: f64,
 }
 
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Until all were connected who had missed nothing.
     connect_seconds: f64,
-    /// Until all were connected and had what they had missed.
+    /// Until all were connected and had what they had missed, behind the cursor that each had kept.
     caught_up_seconds: f64,
+    /// The same without a cursor: the server knows what each has received.
+    caught_up_without_cursor_seconds: f64,
+    /// Messages that came other than they had to.
     wrong: u64,
+    /// How others talked meanwhile.
+    others: Others,
+    #[serde(flatten)]
+    outcome: Outcome,
     processes: Vec<Used>,
+    load_cpu_seconds: f64,
+}
+
+/// In microseconds from send to receipt.
+#[derive(Debug, Serialize)]
+struct Others {
+    calm: Times,
+    connecting: Times,
+    catching_up: Times,
+    catching_up_without_cursor: Times,
+}
+
+/// Those who come back.
+struct Clients<'t> {
+    target: &'t Target,
+    users: Vec<String>,
+    /// Where each of them was last.
+    cursors: Vec<Option<String>>,
+    opening: usize,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<Report> {
     let target = &args.target;
     let name = Uuid::now_v7().simple().to_string();
-    let users: Vec<_> = (0..args.clients).map(|number| format!("back-{number}-{name}")).collect();
-    let mut cursors = vec![None; args.clients];
+    let users = (0..args.clients).map(|number| format!("back-{number}-{name}")).collect();
+    let cursors = vec![None; args.clients];
+    let mut clients = Clients { target, users, cursors, opening: args.opening };
     // The first time makes the users known; the second is measured.
-    all_back(target, &users, &mut cursors, 0, args.opening).await?;
-    let begun = Instant::now();
-    all_back(target, &users, &mut cursors, 0, args.opening).await?;
-    let connect_seconds = begun.elapsed().as_secs_f64();
+    clients.all_back(0).await?;
+    processes::quiet(&target.processes).await?;
 
-    let writers: Vec<_> = (0..32).map(|number| format!("writes-{number}-{name}")).collect();
-    let writing = connect(target, &writers).await?;
-    let each = args.clients.div_ceil(writers.len());
-    let written = writing
-        .into_iter()
-        .zip(users.chunks(each))
-        .map(|(connection, users)| write(connection, users, args.missed));
-    futures::future::try_join_all(written).await?;
-
+    let plan = Plan { cast: Cast::new(10), rate: Some(args.others), ..Plan::default() };
+    let mut others = Talk::begin(target, &plan).await?;
+    others.measure(pause(CALM)).await?;
+    let (connect_seconds, _) = others.measure(timed(clients.all_back(0))).await?;
+    others.during(clients.miss(args.missed)).await?;
     let before = processes::look(&target.processes)?;
-    let begun = Instant::now();
-    let wrong = all_back(target, &users, &mut cursors, args.missed, args.opening).await?;
-    let caught_up_seconds = begun.elapsed().as_secs_f64();
-    let after = processes::look(&target.processes)?;
-    let processes = processes::between(&target.processes, &before, &after);
-    Ok(Report { connect_seconds, caught_up_seconds, wrong, processes })
+    let (caught_up_seconds, wrong) = others.measure(timed(clients.all_back(args.missed))).await?;
+    let Spent { processes, load_cpu_seconds, .. } = before.until_now()?;
+    others.during(clients.miss(args.missed)).await?;
+    clients.cursors.fill(None);
+    let (caught_up_without_cursor_seconds, also_wrong) =
+        others.measure(timed(clients.all_back(args.missed))).await?;
+    let (outcome, windows) = others.end().await?;
+    let times = |number: usize| Times::from(&windows[number].to_receipt);
+    let others = Others {
+        calm: times(0),
+        connecting: times(1),
+        catching_up: times(2),
+        catching_up_without_cursor: times(3),
+    };
+    Ok(Report {
+        connect_seconds,
+        caught_up_seconds,
+        caught_up_without_cursor_seconds,
+        wrong: wrong + also_wrong,
+        others,
+        outcome,
+        processes,
+        load_cpu_seconds,
+    })
 }
 
-/// Each of these users is sent so many messages, while away.
-async fn write(mut connection: Connection, users: &[String], count: usize) -> anyhow::Result<()> {
-    for user in users {
-        for number in 1..=count as u64 {
-            let said = Said { sender: 0, number, at: 0 };
-            connection.feed(message(said, Some(number), &format!("to-{user}"), user, 100)).await?;
+/// How many seconds it took, and what came of it.
+async fn timed<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<(f64, T)> {
+    let begun = Instant::now();
+    let done = work.await?;
+    Ok((begun.elapsed().as_secs_f64(), done))
+}
+
+impl Clients<'_> {
+    /// Each is sent so many messages, while away; then nothing of it is being worked on any more.
+    async fn miss(&self, count: usize) -> anyhow::Result<()> {
+        let name = Uuid::now_v7().simple();
+        let writers: Vec<_> =
+            (0..WRITERS).map(|number| format!("writes-{number}-{name}")).collect();
+        let each = self.users.len().div_ceil(writers.len());
+        let written = connect(self.target, &writers)
+            .await?
+            .into_iter()
+            .zip(self.users.chunks(each))
+            .map(|(connection, users)| write(connection, users, count));
+        futures::future::try_join_all(written).await?;
+        pause(Duration::from_secs(2)).await
+    }
+
+    /// Connects everybody behind their cursors; once all have had `missed` messages all leave. How
+    /// many messages were others than those that had to come.
+    async fn all_back(&mut self, missed: usize) -> anyhow::Result<u64> {
+        let Self { target, users, cursors, opening } = self;
+        let (target, opening) = (*target, *opening);
+        let back = users.iter().zip(&*cursors).enumerate();
+        let back = back.map(|(number, (user, cursor))| async move {
+            let mut connection = target.connect_at(user, number, cursor.as_deref()).await?;
+            let ready = timeout(PATIENCE, catch_up(&mut connection, missed)).await;
+            let (cursor, wrong) =
+                ready.with_context(|| format!("{user} was not brought up to date"))??;
+            anyhow::Ok((connection, cursor, wrong))
+        });
+        let back: Vec<_> = stream::iter(back).buffered(opening).try_collect().await?;
+        let mut all_wrong = 0;
+        let mut leaving = Vec::new();
+        for (slot, (connection, cursor, wrong)) in cursors.iter_mut().zip(back) {
+            *slot = Some(cursor);
+            all_wrong += wrong;
+            leaving.push(connection.close());
         }
-        connection.flush().await?;
+        stream::iter(leaving).buffer_unordered(opening).try_collect::<()>().await?;
+        Ok(all_wrong)
+    }
+}
+
+/// Each of these users is sent so many messages.
+async fn write(mut connection: Connection, users: &[String], count: usize) -> anyhow::Result<()> {
+    let mut packet = Vec::new();
+    for user in users {
+        let conversation = format!("to-{user}-{}", Uuid::now_v7().simple());
+        for number in 1..=count as u64 {
+            let said = Said { voice: 0, number, at: 0 };
+            let message =
+                Message { run: 0, said, conversation: &conversation, target: user, bytes: 100 };
+            message.write(&mut packet, Some(number));
+            connection.feed(&packet);
+        }
         let mut answers = 0;
         while answers < count {
-            if let Packet::Ack { body, .. } = parse(&connection.next().await?) {
-                ensure!(is_success(body), "not sent: {body}");
+            if let Packet::Ack { body, .. } = parse(connection.next().await?) {
+                ensure!(is_success(body), "not sent: {}", lossy(body));
                 answers += 1;
             }
         }
     }
-    Ok(())
+    connection.close().await
 }
 
-/// Connects everybody behind their cursors; once all have had `missed` messages all leave. How many
-/// messages were others than those that had to come.
-async fn all_back(
-    target: &Target,
-    users: &[String],
-    cursors: &mut [Option<String>],
-    missed: usize,
-    opening: usize,
-) -> anyhow::Result<u64> {
-    let back = users.iter().zip(&*cursors).enumerate().map(|(number, (user, cursor))| async move {
-        let mut connection = target.connect_at(user, number, cursor.as_deref()).await?;
-        let ready = timeout(PATIENCE, catch_up(&mut connection, missed)).await;
-        let (cursor, wrong) =
-            ready.with_context(|| format!("{user} was not brought up to date"))??;
-        anyhow::Ok((connection, cursor, wrong))
-    });
-    let back: Vec<_> = stream::iter(back).buffered(opening).try_collect().await?;
-    let mut all_wrong = 0;
-    let mut leaving = Vec::new();
-    for (slot, (connection, cursor, wrong)) in cursors.iter_mut().zip(back) {
-        *slot = Some(cursor);
-        all_wrong += wrong;
-        leaving.push(connection.close());
+/// What one client gets of what it missed.
+#[derive(Default)]
+struct CaughtUp {
+    came: u64,
+    wrong: u64,
+}
+
+impl CaughtUp {
+    /// It missed 1, 2, 3 …, in that order.
+    fn came(&mut self, number: u64) {
+        self.came += 1;
+        self.wrong += u64::from(number != self.came);
     }
-    stream::iter(leaving).buffer_unordered(opening).try_collect::<()>().await?;
-    Ok(all_wrong)
+
+    fn wrong(&self, missed: usize) -> u64 {
+        self.wrong + self.came.abs_diff(missed as u64)
+    }
 }
 
 /// Reads until the server says that this was all, and gives the cursor behind it.
 async fn catch_up(connection: &mut Connection, missed: usize) -> anyhow::Result<(String, u64)> {
-    let reader = Reader::default();
-    let (mut came, mut wrong) = (0, 0);
+    let reader = Reader::new(0);
+    let mut caught_up = CaughtUp::default();
     loop {
-        let text = connection.next().await?;
-        let Packet::Event(event) = parse(&text) else { continue };
+        let Packet::Event(event) = parse(connection.next().await?) else { continue };
         if let Some(said) = reader.read(event) {
-            came += 1;
-            wrong += u64::from(said.number != came);
-        } else if event.starts_with("[\"stream:ready\"") {
-            let event: Value = serde_json::from_str(event)?;
+            caught_up.came(said.number);
+        } else if event.starts_with(b"[\"stream:ready\"") {
+            let event: Value = serde_json::from_slice(event)?;
             let cursor = event[1]["data"]["cursor"].as_str().context("no cursor")?;
-            return Ok((cursor.to_owned(), wrong + came.abs_diff(missed as u64)));
+            return Ok((cursor.to_owned(), caught_up.wrong(missed)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        _args: Args,
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let parse = |arguments: &[&str]| {
+            Cli::try_parse_from(["storm", "--server", "host:1"].iter().chain(arguments))
+        };
+        assert!(parse(&[]).is_ok());
+        for bad in [["--clients", "0"], ["--missed", "-1"], ["--opening", "0"], ["--others", "0"]] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_comes_twice_or_in_another_order_is_wrong() {
+        let wrong = |numbers: &[u64]| {
+            let mut caught_up = CaughtUp::default();
+            for number in numbers {
+                caught_up.came(*number);
+            }
+            caught_up.wrong(3)
+        };
+        assert_eq!(wrong(&[1, 2, 3]), 0);
+        for bad in [&[][..], &[1, 2], &[2, 3], &[1, 3, 2], &[1, 2, 2, 3], &[1, 2, 3, 4]] {
+            assert!(wrong(bad) > 0, "{bad:?}");
         }
     }
 }

@@ -1,0 +1,207 @@
+//! Events as the aggregate service would have recorded them, made up: for journals that are to be
+//! large, and for databases that are to take as much as Verbatim's.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use anyhow::Context;
+use cqrs_es::Aggregate;
+use uuid::Uuid;
+use verbatim_domain::conversation::{Author, SendMessage};
+use verbatim_domain::inbox::{DeliveryAdvanced, DeliveryOutcome};
+use verbatim_domain::{
+    Conversation, ConversationCommand, Event, InboxEvent, MessageId, StreamId, UserId,
+};
+use verbatim_journal::Snapshot;
+use verbatim_protocol::{Command, CommandKey, Recorded, Timestamp};
+
+use crate::cast::Cast;
+
+/// A conversation that has come further than this since its start is kept as a snapshot, too.
+const LONG: u64 = 500;
+
+/// What its people say in one conversation after the other, over and over.
+pub struct Events {
+    cast: Cast,
+    /// Messages in a conversation until the next has its turn.
+    in_a_row: usize,
+    content: String,
+    conversations: HashMap<usize, Spoken>,
+    messages: usize,
+    position: u64,
+    /// Of a message that was begun.
+    waiting: VecDeque<Arc<Recorded>>,
+}
+
+/// A conversation, and how many events it has.
+#[derive(Default)]
+struct Spoken {
+    state: Conversation,
+    sequence: u64,
+}
+
+impl Events {
+    /// With so many bytes in each message, and so many messages in a row.
+    pub fn new(cast: Cast, bytes: usize, in_a_row: usize) -> Self {
+        Self {
+            cast,
+            in_a_row,
+            content: "x".repeat(bytes),
+            conversations: HashMap::new(),
+            messages: 0,
+            position: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The conversation whose turn it is.
+    fn turn(&self) -> usize {
+        self.messages / self.in_a_row % self.cast.conversations()
+    }
+
+    /// The command that says the next thing.
+    pub fn command(&self) -> anyhow::Result<Command> {
+        let number = self.turn();
+        let pair = number % self.cast.pairs;
+        let send = SendMessage {
+            message_id: MessageId(Uuid::now_v7()),
+            author: Author {
+                user_id: self.cast.sender(pair).parse()?,
+                role: "user".to_owned(),
+                email: None,
+            },
+            target: Some(self.cast.recipient(pair).parse()?),
+            client_message_id: None,
+            content: self.content.clone(),
+            attachments: Vec::new(),
+        };
+        let id = self.cast.conversation(number).parse()?;
+        Ok(Command::Conversation { id, command: ConversationCommand::SendMessage(send) })
+    }
+
+    /// The events of the next message; before it, if it is its conversation's first, those of the
+    /// start.
+    pub fn message(&mut self) -> anyhow::Result<Vec<Arc<Recorded>>> {
+        let command = self.command()?;
+        let stream = command.stream();
+        let Command::Conversation { command, .. } = command else { return Ok(Vec::new()) };
+        let number = self.turn();
+        let spoken = self.conversations.entry(number).or_default();
+        let events = spoken.state.decide(&command)?;
+        let expected = spoken.sequence;
+        spoken.sequence += events.len() as u64;
+        for event in &events {
+            spoken.state.apply(event.clone());
+        }
+        self.messages += 1;
+        Ok(self.record(&stream, expected, events.into_iter().map(Event::from)))
+    }
+
+    /// That everybody has received everything, so that nobody is sent it when they connect.
+    pub fn received(&mut self) -> anyhow::Result<Vec<Arc<Recorded>>> {
+        let through = self.position;
+        let mut received = Vec::new();
+        for pair in 0..self.cast.pairs {
+            for user in [self.cast.sender(pair), self.cast.recipient(pair)] {
+                let user: UserId = user.parse()?;
+                let outcome = DeliveryOutcome::Acknowledged;
+                let event = InboxEvent::DeliveryAdvanced(DeliveryAdvanced { through, outcome });
+                received.append(&mut self.record(
+                    &StreamId::inbox(&user),
+                    0,
+                    [event.into()].into_iter(),
+                ));
+            }
+        }
+        Ok(received)
+    }
+
+    /// The next `count` events, whichever messages they are of.
+    pub fn batch(&mut self, count: usize) -> anyhow::Result<Vec<Arc<Recorded>>> {
+        while self.waiting.len() < count {
+            let message = self.message()?;
+            self.waiting.extend(message);
+        }
+        Ok(self.waiting.drain(..count).collect())
+    }
+
+    /// Of long conversations, as the aggregate service keeps them: else the first message would have
+    /// to wait until all before it were read.
+    pub fn snapshots(&self) -> anyhow::Result<Vec<Snapshot>> {
+        let long = self.conversations.iter().filter(|(_, spoken)| spoken.sequence > LONG);
+        long.map(|(number, spoken)| {
+            Ok(Snapshot {
+                stream: StreamId::conversation(&self.cast.conversation(*number).parse()?),
+                sequence: spoken.sequence,
+                state: serde_json::to_string(&spoken.state).context("a state is always JSON")?,
+            })
+        })
+        .collect()
+    }
+
+    fn record(
+        &mut self,
+        stream: &StreamId,
+        expected: u64,
+        events: impl ExactSizeIterator<Item = Event>,
+    ) -> Vec<Arc<Recorded>> {
+        let command_id = Uuid::now_v7();
+        let metadata: Arc<str> = format!(r#"{{"commandId":"{command_id}"}}"#).into();
+        let recorded_at = Timestamp::now();
+        let last = events.len();
+        let recorded = (1..).zip(events).map(|(number, event)| {
+            self.position += 1;
+            let key = CommandKey { issuer: "$gateway".into(), key: command_id.to_string().into() };
+            Arc::new(Recorded {
+                position: self.position,
+                stream: stream.clone(),
+                sequence: expected + number as u64,
+                recorded_at,
+                command: (number == last).then_some(key),
+                metadata: Arc::clone(&metadata),
+                event,
+            })
+        });
+        recorded.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_as_many_events_as_wanted_and_positions_go_on() {
+        let mut events = Events::new(Cast::new(2), 100, 1);
+        let batches = [events.batch(3), events.batch(7), events.batch(1)];
+        let batches = batches.map(|batch| batch.expect("events"));
+        assert_eq!(batches.each_ref().map(Vec::len), [3, 7, 1]);
+        let positions: Vec<_> = batches.concat().iter().map(|event| event.position).collect();
+        assert_eq!(positions, (1..=11).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_conversation_starts_once() {
+        let mut events = Events::new(Cast::new(1), 100, 1);
+        let counts = [0; 3].map(|_| events.message().expect("events").len());
+        assert_eq!(counts, [4, 1, 1]);
+    }
+
+    #[test]
+    fn conversations_have_their_turns() {
+        let mut events = Events::new(Cast::new(2), 100, 2);
+        let streams = [0; 5].map(|_| events.message().expect("events")[0].stream.to_string());
+        let talks = streams.map(|stream| stream.split('-').nth(1).map(str::to_owned));
+        assert_eq!(talks.map(Option::unwrap_or_default), ["0", "0", "1", "1", "0"]);
+    }
+
+    #[test]
+    fn names_that_are_no_ids_are_refused() {
+        let events = Events::new(Cast::named("no id"), 100, 1);
+        assert!(events.command().is_err());
+    }
+}

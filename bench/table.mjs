@@ -1,0 +1,73 @@
+// From the reports of all rounds to tables in Markdown, and to a verdict. A result is one report: its round, server, row
+// and figures.
+
+export function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+const short = (value) => (Math.abs(value) >= 1_000 ? Math.round(value).toLocaleString('en') : String(Number(value.toPrecision(3))));
+
+/** The median of what there is, and the least and the most. */
+export function cell(values) {
+  const known = values.filter(Number.isFinite);
+  if (known.length === 0) return '–';
+  const spread = known.length > 1 ? ` (${short(Math.min(...known))} to ${short(Math.max(...known))})` : '';
+  return `${short(median(known))}${spread}`;
+}
+
+const line = (cells) => `| ${cells.join(' | ')} |`;
+
+const head = (cells, texts) => [line(cells), line(cells.map((_, n) => (n < texts ? '---' : '---:')))];
+
+/** A line for each figure of each row, a column for each server. */
+export function figures(results, rows, servers) {
+  const of = (server, row, figure) => results.filter((result) => result.server === server && result.row === row).map((result) => result.figures[figure]);
+  const lines = rows.flatMap((row) => Object.keys(row.figures).map((figure) => line([row.name, figure, ...servers.map((server) => cell(of(server, row.name, figure)))])));
+  return [...head(['', '', ...servers], 2), ...lines].join('\n');
+}
+
+/** The most memory that each process of each server ever had. */
+export function memory(results) {
+  const most = new Map();
+  for (const { server, report } of results) {
+    for (const { name, peak_kib: peak } of report.processes ?? []) {
+      const key = `${server}: ${name}`;
+      most.set(key, Math.max(most.get(key) ?? 0, peak / 1024));
+    }
+  }
+  return [...head(['process', 'peak MiB'], 1), ...[...most].map(([name, mib]) => line([name, short(mib)]))].join('\n');
+}
+
+/** What of the goals was measured: a goal's values, round by round, and whether their median meets it. */
+export function reached(results, goals) {
+  const find = (round, server, row) => results.find((result) => result.round === round && result.server === server && result.row === row);
+  const rounds = [...new Set(results.map(({ round }) => round))];
+  return goals.flatMap((goal) => {
+    const isRatio = goal.beside !== undefined || goal.besideRow !== undefined;
+    const values = rounds.map((round) => {
+      const own = find(round, goal.of, goal.row)?.figures[goal.figure];
+      if (!isRatio) return own;
+      return own / find(round, goal.beside ?? goal.of, goal.besideRow ?? goal.row)?.figures[goal.besideFigure ?? goal.figure];
+    }).filter(Number.isFinite);
+    if (values.length === 0) return [];
+    const value = median(values);
+    return [{ ...goal, isRatio, values, met: goal.least === undefined ? value <= goal.most : value >= goal.least }];
+  });
+}
+
+function wanted({ least, most, isRatio, beside, besideRow, besideFigure }) {
+  const what = [beside, besideRow, besideFigure].filter((name) => name !== undefined).join(', ');
+  return `${least === undefined ? `≤ ${short(most)}` : `≥ ${short(least)}`}${isRatio ? ` × ${what}` : ''}`;
+}
+
+export function verdicts(reached) {
+  const lines = reached.map((goal) => line([`${goal.of}, ${goal.row}, ${goal.figure}`, wanted(goal), cell(goal.values), goal.met ? 'yes' : '**no**']));
+  return [...head(['goal', 'wanted', 'measured', 'met'], 2), ...lines].join('\n');
+}
+
+const WRONGS = ['refused', 'unanswered', 'lost', 'duplicated', 'out_of_order', 'wrong'];
+
+/** What a report tells that must not be, in words. */
+export const wrongs = (report) => WRONGS.filter((kind) => report[kind] > 0).map((kind) => `${report[kind].toLocaleString('en')} ${kind.replaceAll('_', ' ')}`);

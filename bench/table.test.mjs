@@ -1,0 +1,70 @@
+// What the tables say of results, good and bad.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { growth, rows } from './rows.mjs';
+import { cell, figures, median, memory, reached, verdicts, wrongs } from './table.mjs';
+
+const result = (round, server, row, value) => ({ round, server, row, figures: { speed: value }, report: {} });
+
+test('a median is the middle, whatever the order', () => {
+  assert.equal(median([10, 9, 100]), 10);
+  assert.equal(median([4, 1, 2, 3]), 2.5);
+});
+
+test('a cell shows the spread, and what was not measured as such', () => {
+  assert.equal(cell([2, 1, 3]), '2 (1 to 3)');
+  assert.equal(cell([12_345.6]), '12,346');
+  assert.equal(cell([]), '–');
+  assert.equal(cell([undefined, null, Number.NaN, Number.POSITIVE_INFINITY]), '–');
+});
+
+test('a server that a row is not for has a gap there', () => {
+  const table = figures([result(0, 'a', 'x', 5)], [{ name: 'x', figures: { speed: () => 0 } }], ['a', 'b']);
+  assert.equal(table.split('\n').at(-1), '| x | speed | 5 | – |');
+});
+
+test('a goal compares what was measured in the same round', () => {
+  const results = [result(0, 'a', 'x', 10), result(0, 'b', 'x', 5), result(1, 'a', 'x', 30), result(1, 'b', 'x', 10), result(2, 'a', 'x', 99)];
+  const goal = { row: 'x', figure: 'speed', of: 'a', beside: 'b' };
+  const [two] = reached(results, [{ ...goal, least: 2.5 }]);
+  assert.deepEqual([two.values, two.met], [[2, 3], true]);
+  const [less] = reached(results, [{ ...goal, least: 2.6 }]);
+  assert.equal(less.met, false);
+  assert.match(verdicts([less]), /\| ≥ 2\.6 × b \| 2\.5 \(2 to 3\) \| \*\*no\*\* \|/);
+});
+
+test('a goal may be one of a figure alone, or beside another row', () => {
+  const results = [result(0, 'a', 'x', 10), result(0, 'a', 'y', 40)];
+  const met = (goal) => reached(results, [{ figure: 'speed', of: 'a', ...goal }]).map(({ met }) => met);
+  assert.deepEqual(met({ row: 'x', most: 10 }), [true]);
+  assert.deepEqual(met({ row: 'x', most: 9 }), [false]);
+  assert.deepEqual(met({ row: 'y', besideRow: 'x', most: 3 }), [false]);
+  assert.deepEqual(met({ row: 'not measured', most: 3 }), []);
+});
+
+test('what must not be is told', () => {
+  assert.deepEqual(wrongs({ lost: 0, refused: 0 }), []);
+  const all = { refused: 1, unanswered: 2, lost: 3, duplicated: 4, out_of_order: 5_000, wrong: 6 };
+  assert.deepEqual(wrongs(all), ['1 refused', '2 unanswered', '3 lost', '4 duplicated', '5,000 out of order', '6 wrong']);
+});
+
+test('memory is the most of all rows', () => {
+  const report = (peak) => ({ processes: [{ name: 'node', peak_kib: peak }] });
+  assert.match(memory([{ server: 'peer', report: report(2_048) }, { server: 'peer', report: report(1_024) }]), /\| peer: node \| 2 \|/);
+});
+
+test('all rows have names of their own, and all goals are of rows that there are', async () => {
+  const { GOALS } = await import('./rows.mjs');
+  const all = [...rows({ quick: false }), ...growth({ quick: false }).flatMap(({ sizes }) => sizes)];
+  assert.equal(new Set(all.map(({ name }) => name)).size, all.length);
+  for (const goal of GOALS) {
+    for (const name of [goal.row, goal.besideRow ?? goal.row]) {
+      const row = all.find((row) => row.name === name);
+      assert.ok(row, name);
+      assert.ok(row.servers.includes(goal.of) && row.servers.includes(goal.beside ?? goal.of), JSON.stringify(goal));
+      assert.ok(goal.figure in row.figures && (goal.besideFigure ?? goal.figure) in row.figures, JSON.stringify(goal));
+    }
+  }
+});
