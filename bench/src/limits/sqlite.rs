@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use futures::TryStreamExt;
-use sqlx::{Row as _, SqliteConnection};
-use verbatim_sqlite::{Database, Durability, begin, commit};
+use rusqlite::{Connection, TransactionBehavior, params};
+use sqlx::Row as _;
+use verbatim_sqlite::{Database, Durability};
 
 use super::{Report, Row, Rows, report};
 use crate::processes;
@@ -16,7 +17,7 @@ const SCHEMA: [(&str, &str); 1] = [(
 )];
 
 /// The statement with which the journal takes rows.
-const INSERT: &str = include_str!("../../../crates/journal/src/sqlite/append_events.sql");
+const INSERT: &str = include_str!("../../../crates/journal/src/sqlite/append_event.sql");
 
 pub async fn run(args: Rows) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
@@ -24,16 +25,12 @@ pub async fn run(args: Rows) -> anyhow::Result<Report> {
     let database = Database::open(&path, Durability::Full, 1, &SCHEMA).await?;
     let batches = args.batches()?;
     let rows = batches.iter().map(Vec::len).sum();
-    let insert =
-        INSERT.replace("{rows}", &vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; args.batch].join(", "));
-    let mut writer = database.writer().lock().await;
     let before = processes::look(&args.processes)?;
     let begun = Instant::now();
-    for batch in batches {
-        store(&mut writer, &insert, batch).await?;
-    }
+    let stored = database
+        .write(move |connection| batches.iter().try_for_each(|batch| store(connection, batch)));
+    stored.await??;
     let mut report = report(&before, begun, rows)?;
-    drop(writer);
 
     let begun = Instant::now();
     let mut all = sqlx::query("select * from events order by position").fetch(database.readers());
@@ -48,24 +45,25 @@ pub async fn run(args: Rows) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn store(writer: &mut SqliteConnection, insert: &str, batch: Vec<Row>) -> anyhow::Result<()> {
-    begin(writer).await?;
-    let mut query = sqlx::query(insert);
-    for Row { event, payload } in &batch {
+fn store(connection: &mut Connection, batch: &[Row]) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut insert = transaction.prepare_cached(INSERT)?;
+    for Row { event, payload } in batch {
         let command = event.command.as_ref();
-        query = query
-            .bind(event.position as i64)
-            .bind(event.stream.aggregate_type.as_str())
-            .bind(&*event.stream.aggregate_id)
-            .bind(event.sequence as i64)
-            .bind(event.event.event_type())
-            .bind(event.event.event_version())
-            .bind(payload)
-            .bind(&*event.metadata)
-            .bind(event.recorded_at.0)
-            .bind(command.map(|command| &*command.issuer))
-            .bind(command.map(|command| &*command.key));
+        insert.execute(params![
+            event.position as i64,
+            event.stream.aggregate_type.as_str(),
+            &*event.stream.aggregate_id,
+            event.sequence as i64,
+            event.event.event_type(),
+            event.event.event_version(),
+            payload,
+            &*event.metadata,
+            event.recorded_at.0,
+            command.map(|command| &*command.issuer),
+            command.map(|command| &*command.key),
+        ])?;
     }
-    query.execute(&mut *writer).await?;
-    Ok(commit(writer).await?)
+    drop(insert);
+    transaction.commit()
 }

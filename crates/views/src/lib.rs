@@ -119,6 +119,11 @@ pub trait Views: Send + Sync + 'static {
     /// [`Error::Behind`] after `within`.
     async fn reached(&self, position: u64, within: Duration) -> Result<(), Error>;
 
+    /// Resolves once somebody waits for more than the views show. For ever where that can't be known.
+    async fn wanted(&self) {
+        std::future::pending::<()>().await;
+    }
+
     /// A conversation as one of its members sees it; `None` if there is none, or the reader isn't a
     /// member.
     ///

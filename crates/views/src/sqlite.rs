@@ -79,6 +79,10 @@ impl Views for SqliteViews {
         self.store.reached(position, within).await
     }
 
+    async fn wanted(&self) {
+        self.store.wanted.notified().await;
+    }
+
     async fn conversation(
         &self,
         reader: &UserId,

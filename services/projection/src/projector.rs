@@ -1,10 +1,10 @@
 //! Keeps the views: events in, changes and checkpoint out, in one transaction of theirs.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug_span, info, warn};
 use verbatim_protocol::{Recorded, Timestamp};
@@ -14,6 +14,9 @@ use crate::metrics::ProjectorMetrics;
 use crate::retry::{Backoff, Transient};
 use crate::tail::Tail;
 use crate::{Ports, Settings};
+
+/// How much longer than a write the pause after it is at most.
+const RESTS: u32 = 20;
 
 /// Applies events to the views until `shutdown`.
 ///
@@ -33,11 +36,16 @@ pub(crate) async fn run(
         // A write under way is finished even if the shutdown comes meanwhile.
         let begun = Instant::now();
         projector.apply(&batch?, tail.head(), &shutdown).await?;
-        // Quick writes take a third of the time at most, however fast events come.
-        let rest = (begun.elapsed() * 2).min(settings.longest_rest);
-        shutdown.run_until_cancelled(sleep(rest)).await;
+        let rest = rest(&*projector.views, begun.elapsed(), settings.longest_rest);
+        shutdown.run_until_cancelled(rest).await;
     }
     Ok(())
+}
+
+/// The pause after a write, which is over when somebody waits for the views.
+async fn rest(views: &dyn Views, took: Duration, longest: Duration) {
+    let rest = (took * RESTS).min(longest);
+    let _ = timeout(rest, views.wanted()).await;
 }
 
 struct Projector {

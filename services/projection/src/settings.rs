@@ -7,8 +7,9 @@ use std::time::Duration;
 pub struct Settings {
     /// The most events taken at once.
     pub batch_events: usize,
-    /// The longest pause between two writes of the views; it is shorter after a quick one. What comes
-    /// meanwhile is written together: a write costs almost the same for one event as for a dozen.
+    /// The longest pause between two writes of the views; it is shorter after a quick one, and over
+    /// when the views know of somebody who waits for them. What comes meanwhile is written together:
+    /// a write costs almost the same for one event as for a dozen.
     pub longest_rest: Duration,
     /// After this long without news from the feed, a reader asks the journal.
     pub feed_silence: Duration,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use sqlx::SqlitePool;
 use sqlx::migrate::MigrateError;
-use tokio::sync::{RwLock, RwLockReadGuard, watch};
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, watch};
 use verbatim_protocol::{JournalId, Recorded};
 use verbatim_sqlite::{Closed, Database, Durability, OpenError};
 
@@ -37,6 +37,8 @@ pub(super) struct Store {
     /// holds it alone.
     pub slot: Arc<RwLock<Option<Database>>>,
     pub checkpoint: Arc<watch::Sender<u64>>,
+    /// Told when somebody waits for more than the checkpoint.
+    pub wanted: Arc<Notify>,
     pub fold_after: u64,
 }
 
@@ -47,6 +49,7 @@ impl Store {
         Ok(Self {
             slot: Arc::new(RwLock::new(Some(database))),
             checkpoint: Arc::new(watch::Sender::new(checkpoint)),
+            wanted: Arc::default(),
             fold_after,
         })
     }
@@ -82,6 +85,7 @@ impl Store {
         if self.checkpoint() >= position {
             return Ok(());
         }
+        self.wanted.notify_one();
         let mut checkpoint = self.checkpoint.subscribe();
         let reached = checkpoint.wait_for(|checkpoint| *checkpoint >= position);
         match tokio::time::timeout(within, reached).await {

@@ -27,6 +27,26 @@ async fn the_views_follow_the_journal_from_their_checkpoint() {
     assert!(world.metrics.projector.lag_seconds.get().abs() < f64::EPSILON);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_as_long_as_the_write_asks_for_and_over_when_somebody_waits() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let world = World::new();
+    let views = &*world.views;
+    for (took, longest, pause) in [
+        (Duration::from_millis(1), HOUR, Duration::from_millis(20)),
+        (HOUR, Duration::from_millis(7), Duration::from_millis(7)),
+    ] {
+        let begun = tokio::time::Instant::now();
+        rest(views, took, longest).await;
+        assert_eq!(begun.elapsed(), pause);
+    }
+    let begun = tokio::time::Instant::now();
+    let second = Duration::from_secs(1);
+    let (waited, ()) = tokio::join!(views.reached(1, second), rest(views, HOUR, HOUR));
+    waited.expect_err("nothing was written");
+    assert_eq!(begun.elapsed(), second, "the pause was over before");
+}
+
 #[tokio::test]
 async fn views_that_fail_for_a_while_get_every_event() {
     let world = World::new();

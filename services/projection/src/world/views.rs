@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use verbatim_domain::{
     ConversationEvent, ConversationId, Event, InboxEvent, MessageId, NotificationId, StreamId,
     UserId,
@@ -18,6 +18,7 @@ use super::Faults;
 pub(crate) struct MemoryViews {
     events: Mutex<Vec<Arc<Recorded>>>,
     checkpoint: watch::Sender<u64>,
+    wanted: Notify,
     pub faults: Faults,
     /// Questions whether a position was reached.
     pub waits: Faults,
@@ -30,6 +31,7 @@ impl MemoryViews {
         Self {
             events: Mutex::default(),
             checkpoint: watch::Sender::new(0),
+            wanted: Notify::new(),
             faults: Faults::default(),
             waits: Faults::default(),
             corrupt: AtomicBool::new(false),
@@ -103,10 +105,15 @@ impl Views for MemoryViews {
         let waited = self.waits.check().map_err(Error::Unavailable);
         self.changes.send_replace(());
         waited?;
+        self.wanted.notify_one();
         let mut checkpoint = self.checkpoint.subscribe();
         let reached = checkpoint.wait_for(|checkpoint| *checkpoint >= position);
         tokio::time::timeout(within, reached).await.map_err(|_| Error::Behind)?.ok();
         Ok(())
+    }
+
+    async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 
     async fn conversation(

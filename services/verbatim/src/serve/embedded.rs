@@ -36,7 +36,12 @@ pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyh
         verbatim_aggregate::Settings::default(),
         &mut registry,
     );
-    let projection = Projection::new(verbatim_projection::Settings::default(), &mut registry);
+    // Views in this process know who waits for them, and can rest for longer until somebody does.
+    let pace = verbatim_projection::Settings {
+        longest_rest: Duration::from_millis(100),
+        ..verbatim_projection::Settings::default()
+    };
+    let projection = Projection::new(pace, &mut registry);
     let projected = verbatim_projection::Ports {
         journal: Arc::clone(&journal),
         bus: Arc::clone(&bus),
