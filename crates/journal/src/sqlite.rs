@@ -3,6 +3,7 @@
 mod backup;
 mod error;
 mod heads;
+mod reading;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -24,13 +25,13 @@ use verbatim_sqlite::{Database, Durability};
 
 pub use backup::{Summary, restore, verify};
 use error::Failed;
+pub use reading::SqliteLog;
 use rows::recorded;
 use writer::{Work, Writer};
 
 use crate::import::another;
 use crate::prepared::Prepared;
-use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Snapshot};
+use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Log, Snapshot};
 
 /// Requests that wait for the writer; the next waits for room.
 const QUEUE: usize = 256;
@@ -144,9 +145,7 @@ async fn identify(connection: &mut SqliteConnection) -> Result<JournalId, Failed
     .bind(Timestamp::now().0)
     .execute(&mut *connection)
     .await?;
-    let id: String = sqlx::query_scalar("select id from journal").fetch_one(connection).await?;
-    let id = id.parse().map_err(|_| Failed::Corrupt(format!("{id:?} is no journal's id")))?;
-    Ok(JournalId(id))
+    reading::id(connection).await
 }
 
 fn closed() -> Error {
@@ -154,11 +153,34 @@ fn closed() -> Error {
 }
 
 #[async_trait]
-impl Journal for SqliteJournal {
+impl Log for SqliteJournal {
     fn id(&self) -> JournalId {
         self.id
     }
 
+    async fn head(&self) -> Result<u64, Error> {
+        if self.work.is_closed() {
+            return Err(closed());
+        }
+        Ok(self.head.load(Ordering::Acquire))
+    }
+
+    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
+        reading::after(self.database.readers(), after, limit).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Recorded>>, Error> {
+        reading::of_stream(self.database.readers(), stream, after, limit).await
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
     async fn append_in_lanes(
         &self,
         batch: Vec<Append>,
@@ -180,42 +202,6 @@ impl Journal for SqliteJournal {
 
     async fn check_writable(&self) -> Result<(), Error> {
         self.hand_in(|reply| Work::Check { reply }).await
-    }
-
-    async fn head(&self) -> Result<u64, Error> {
-        if self.work.is_closed() {
-            return Err(closed());
-        }
-        Ok(self.head.load(Ordering::Acquire))
-    }
-
-    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
-        let after = after.min(LAST);
-        let rows = sqlx::query(include_str!("sqlite/read_after.sql"))
-            .bind(after as i64)
-            .bind(limit as i64)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(Failed::from)?;
-        page(rows.iter().map(recorded), after, |event| event.position)
-    }
-
-    async fn read_stream(
-        &self,
-        stream: &StreamId,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Arc<Recorded>>, Error> {
-        let after = after.min(LAST);
-        let rows = sqlx::query(include_str!("sqlite/read_stream.sql"))
-            .bind(stream.aggregate_type.as_str())
-            .bind(&*stream.aggregate_id)
-            .bind(after as i64)
-            .bind(limit as i64)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(Failed::from)?;
-        page(rows.iter().map(recorded), after, |event| event.sequence)
     }
 
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {

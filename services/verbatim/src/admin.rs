@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use secrecy::{ExposeSecret, SecretString};
-use verbatim_journal::{Journal, PostgresJournal, SqliteJournal};
+use verbatim_journal::{Journal, Log, PostgresJournal, SqliteJournal};
 use verbatim_postgres::Database;
 use verbatim_state::sqlite::SqliteState;
 use verbatim_views::{PostgresViews, Rebuildable, SqliteViews};

@@ -7,7 +7,7 @@ use super::{
     Place, append_one, committed, conversation, duplicate, key, message, messages, positions,
     read_all, said, sequences,
 };
-use crate::{Append, Appended, Journal};
+use crate::{Append, Appended, Journal, Log};
 
 fn advanced_to(through: u64) -> Event {
     let outcome = DeliveryOutcome::Presumed;
