@@ -1,6 +1,5 @@
 //! Backup, restore and rebuild, in a running server or on a stopped one's folder.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use verbatim_views::{PostgresViews, Rebuildable, SqliteViews};
 use crate::cli::{BackupArgs, RebuildArgs, RestoreArgs};
 use crate::control::{self, Answering, Request};
 use crate::data::DataFolder;
+use crate::progress::Progress;
 use crate::settings;
 
 /// What lies in a data folder, opened.
@@ -72,12 +72,12 @@ pub fn backup(args: &BackupArgs) -> anyhow::Result<()> {
 }
 
 pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
-    if let Some(url) = &args.database_url {
+    if let Some(url) = &args.store.database_url {
         let url = settings::postgres_url(url)?;
         println!("{}", runtime()?.block_on(rebuild_in_database(&url))?);
         return Ok(());
     }
-    let folder = DataFolder::existing(&args.data.data_dir)?;
+    let folder = DataFolder::existing(&args.store.data.data_dir)?;
     in_process_or_by_asking(&folder, &Request::Rebuild, async |stores, progress| {
         stores.rebuild(progress).await
     })
@@ -88,9 +88,9 @@ async fn rebuild_in_database(url: &SecretString) -> anyhow::Result<String> {
     let database = Database::connect(url.expose_secret(), 8).await.context("DATABASE_URL")?;
     let journal = PostgresJournal::open(database.clone()).await?;
     let views = PostgresViews::open_reader(database, journal.id()).await?;
-    let mut bar = ProgressBar::default();
+    let mut bar = Progress::default();
     let rebuilt = rebuild_views(&journal, &views, |done, of| bar.show(done, of)).await;
-    bar.clear();
+    drop(bar);
     rebuilt
 }
 
@@ -118,7 +118,7 @@ fn in_process_or_by_asking<W>(folder: &DataFolder, request: &Request, work: W) -
 where
     W: AsyncFnOnce(Stores, &mut dyn FnMut(u64, u64)) -> anyhow::Result<String>,
 {
-    let mut bar = ProgressBar::default();
+    let mut bar = Progress::default();
     let lock = folder.try_lock()?;
     let message = runtime()?.block_on(async {
         let mut progress = |done, of| bar.show(done, of);
@@ -130,7 +130,7 @@ where
         }
         work(Stores::open(folder).await?, &mut progress).await
     });
-    bar.clear();
+    drop(bar);
     println!("{}", message?);
     Ok(())
 }
@@ -140,28 +140,4 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
-}
-
-/// One line on a terminal, nothing elsewhere.
-#[derive(Default)]
-pub struct ProgressBar {
-    shown: bool,
-}
-
-impl ProgressBar {
-    pub fn show(&mut self, done: u64, of: u64) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        self.shown = true;
-        let percent = (done.min(of) * 100).checked_div(of).unwrap_or(100);
-        eprint!("\r{done} of {of} events ({percent} %)");
-        let _ = std::io::stderr().flush();
-    }
-
-    pub fn clear(&mut self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
-        }
-    }
 }

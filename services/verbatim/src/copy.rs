@@ -13,10 +13,11 @@ use verbatim_journal::{Import, Journal, PostgresJournal, SqliteJournal};
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
-use crate::admin::{ProgressBar, runtime};
+use crate::admin::runtime;
 use crate::cli::CopyArgs;
 use crate::data::{DataFolder, Lock};
 use crate::migrate;
+use crate::progress::Progress;
 use crate::settings;
 
 /// Events read and written at once.
@@ -123,7 +124,7 @@ async fn connect(url: &secrecy::SecretString) -> anyhow::Result<Database> {
 }
 
 async fn copy(from: &dyn Journal, to: &dyn Import, begun: u64, head: u64) -> anyhow::Result<u64> {
-    let mut bar = ProgressBar::default();
+    let mut bar = Progress::default();
     let mut done = begun;
     while done < head {
         let limit = PAGE.min((head - done) as usize);
@@ -133,13 +134,12 @@ async fn copy(from: &dyn Journal, to: &dyn Import, begun: u64, head: u64) -> any
         done = last;
         bar.show(done, head);
     }
-    bar.clear();
     Ok(done - begun)
 }
 
 /// Holds every event of the copy against its original.
 async fn verify(from: &dyn Journal, to: &dyn Import, head: u64) -> anyhow::Result<u64> {
-    let mut bar = ProgressBar::default();
+    let mut bar = Progress::default();
     let mut done = 0;
     while done < head {
         let limit = PAGE.min((head - done) as usize);
@@ -160,6 +160,5 @@ async fn verify(from: &dyn Journal, to: &dyn Import, head: u64) -> anyhow::Resul
         done += one.len() as u64;
         bar.show(done, head);
     }
-    bar.clear();
     Ok(done)
 }

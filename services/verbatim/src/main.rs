@@ -6,11 +6,15 @@ mod control;
 mod copy;
 mod data;
 mod dead_letters;
+mod export;
 mod health;
 mod log;
 mod migrate;
+mod progress;
+mod refusal;
 mod serve;
 mod settings;
+mod source;
 mod token;
 
 use std::process::ExitCode;
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
         Some(Command::Restore(args)) => admin::restore(&args),
         Some(Command::Rebuild(args)) => admin::rebuild(&args),
         Some(Command::Copy(args)) => copy::run(&args),
+        Some(Command::Export(args)) => export::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),
@@ -41,7 +46,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("verbatim: {error:#}");
-            ExitCode::FAILURE
+            refusal::exit_code(&error).into()
         }
     }
 }
