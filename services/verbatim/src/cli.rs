@@ -10,6 +10,7 @@ use verbatim_audit::{Bound, EventType};
 use verbatim_domain::{ConversationId, UserId};
 
 use crate::refusal::EXIT_CODES;
+use crate::replay::Speed;
 
 /// The messaging backend that keeps every word: Socket.IO and REST in, an event log behind.
 ///
@@ -45,6 +46,9 @@ pub enum Command {
     /// Write events to files: JSON lines, CloudEvents, CSV or Parquet, with a manifest. Of a stopped
     /// server's log or beside a running one.
     Export(ExportArgs),
+    /// Hand events out again, in order: to standard output, to NATS, to a Socket.IO server, or into an
+    /// empty store, which becomes the same log. Nobody is notified of anything.
+    Replay(Box<ReplayArgs>),
     /// Commands that could not be handled and were set aside.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -411,4 +415,32 @@ pub struct ExportArgs {
     /// Begin another file in the folder after so many events.
     #[arg(long, value_name = "N")]
     pub events_per_file: Option<std::num::NonZeroU64>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    #[command(flatten)]
+    pub select: SelectArgs,
+
+    /// `max`; or `1x` for the pace at which the events were recorded, `10x` for ten times that.
+    #[arg(long, default_value = "max", value_name = "SPEED")]
+    pub speed: Speed,
+
+    /// `stdout`: envelopes, a line of JSON each. `nats:SUBJECT`: the same, a message each, to the
+    /// servers that --nats-url names. `socket.io:URL`: the same, as events named `replay:event`, to a
+    /// server at http://HOST:PORT. `sqlite:FOLDER` or `postgres://…`: a store that is empty, or holds
+    /// the beginning of the log.
+    #[arg(long, default_value = "stdout", value_name = "DESTINATION", hide_env_values = true)]
+    pub into: String,
+
+    /// What the Socket.IO server is shown as `auth.token`.
+    #[arg(long, env = "REPLAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }

@@ -12,6 +12,7 @@ mod log;
 mod migrate;
 mod progress;
 mod refusal;
+mod replay;
 mod serve;
 mod settings;
 mod source;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Some(Command::Rebuild(args)) => admin::rebuild(&args),
         Some(Command::Copy(args)) => copy::run(&args),
         Some(Command::Export(args)) => export::run(&args),
+        Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),
