@@ -49,6 +49,8 @@ pub enum Command {
     /// Hand events out again, in order: to standard output, to NATS, to a Socket.IO server, or into an
     /// empty store, which becomes the same log. Nobody is notified of anything.
     Replay(Box<ReplayArgs>),
+    /// Show conversations, their members and messages as they stood, a line of JSON each.
+    AsOf(AsOfArgs),
     /// Commands that could not be handled and were set aside.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -443,4 +445,19 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct AsOfArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// When: after the event of this position, or after all that was recorded until this time.
+    #[arg(value_name = "POSITION|TIME")]
+    pub at: Bound,
+
+    /// Only this conversation; repeat it for several. Without it, all that there were.
+    #[arg(long = "conversation", value_name = "ID")]
+    pub conversations: Vec<ConversationId>,
 }

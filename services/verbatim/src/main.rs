@@ -1,6 +1,7 @@
 //! The executable: command line, settings, and the one place where backends are chosen and wired.
 
 mod admin;
+mod as_of;
 mod cli;
 mod control;
 mod copy;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Copy(args)) => copy::run(&args),
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
+        Some(Command::AsOf(args)) => as_of::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),

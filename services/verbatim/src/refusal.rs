@@ -1,6 +1,7 @@
 //! What an exit code tells of a command that reads the log.
 
 use std::fmt;
+use std::io;
 
 /// For `--help`.
 pub const EXIT_CODES: &str = "\
@@ -32,6 +33,11 @@ pub fn bad_store(cause: impl Into<anyhow::Error>) -> anyhow::Error {
 /// The exit code that an error ends the process with.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Refusal>().map_or(1, |refusal| refusal.code)
+}
+
+/// Whether whoever read the output has had enough, which is no failure.
+pub fn is_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 impl fmt::Display for Refusal {

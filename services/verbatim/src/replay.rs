@@ -8,7 +8,6 @@ mod sink;
 mod socket_io;
 mod store;
 
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ use crate::admin::runtime;
 use crate::cli::{ReplayArgs, StoreArgs};
 use crate::copy::place;
 use crate::progress::Progress;
-use crate::refusal::bad_input;
+use crate::refusal::{bad_input, is_closed};
 use crate::source::{self, PAGE};
 use pace::Pace;
 use sink::{Destination, Sink};
@@ -119,9 +118,4 @@ async fn stream(
         done.through = page.last().map_or(range.last, |last| last.position);
         progress.show(done.through + 1 - range.first, range.len());
     }
-}
-
-/// Whether whoever read the output has had enough.
-fn is_closed(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
