@@ -1,13 +1,26 @@
 //! Which events.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
-use verbatim_domain::{ConversationEvent, ConversationId, Event, InboxEvent, UserId};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use verbatim_domain::audit::Accessed;
+use verbatim_domain::{AuditEvent, ConversationEvent, ConversationId, Event, InboxEvent, UserId};
 use verbatim_protocol::Recorded;
 
 /// The name of a type of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventType(&'static str);
+
+impl JsonSchema for EventType {
+    fn schema_name() -> Cow<'static, str> {
+        "EventType".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": known().collect::<Vec<_>>() })
+    }
+}
 
 /// No event has this type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +50,7 @@ fn known() -> impl Iterator<Item = &'static str> {
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     pub types: Vec<EventType>,
-    /// Of these conversations, notifications included.
+    /// Of these conversations, notifications and audits included.
     pub conversations: Vec<ConversationId>,
     /// Brought about by these users.
     pub actors: Vec<UserId>,
@@ -79,6 +92,10 @@ pub fn conversation(recorded: &Recorded) -> Option<&str> {
             Some(created.conversation_id.as_str())
         }
         Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_)) => None,
+        Event::Audit(AuditEvent::AuditAccessed(audit)) => match &audit.accessed {
+            Accessed::Conversation(accessed) => Some(accessed.conversation_id.as_str()),
+            Accessed::Events(accessed) => accessed.conversation_id.as_ref().map(AsRef::as_ref),
+        },
     }
 }
 
@@ -97,6 +114,7 @@ pub fn actor(recorded: &Recorded) -> Option<&str> {
         Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_)) => {
             Some(&recorded.stream.aggregate_id)
         }
+        Event::Audit(AuditEvent::AuditAccessed(audit)) => Some(audit.accessor_id.as_str()),
     }
 }
 
@@ -109,7 +127,7 @@ fn concerns(recorded: &Recorded, user: &str) -> bool {
         Event::Inbox(InboxEvent::NotificationCreated(created)) => {
             created.sender_id.as_str() == user || *recorded.stream.aggregate_id == *user
         }
-        Event::Conversation(_) | Event::Inbox(_) => actor(recorded) == Some(user),
+        Event::Conversation(_) | Event::Inbox(_) | Event::Audit(_) => actor(recorded) == Some(user),
     }
 }
 

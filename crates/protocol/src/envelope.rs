@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use verbatim_domain::{Event, StreamId};
 
 use crate::{CommandKey, Recorded, Timestamp};
@@ -13,25 +15,33 @@ pub type EnvelopeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A recorded event, its payload and metadata embedded as they are. The same event always gives the
 /// same bytes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Event")]
 pub struct Envelope<'a> {
+    /// 1, 2, 3 … over the whole log.
     pub position: u64,
     #[serde(borrow)]
     pub aggregate_type: Cow<'a, str>,
     #[serde(borrow)]
     pub aggregate_id: Cow<'a, str>,
+    /// 1, 2, 3 … within the aggregate.
     pub sequence: u64,
     pub recorded_at: Timestamp,
+    /// Who gave the command; only on the last of its events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandKey>,
+    /// About the command: its id, and the trace context where there is one.
     #[serde(borrow)]
+    #[schemars(with = "Map<String, Value>")]
     pub metadata: &'a RawValue,
     #[serde(borrow)]
     pub event_type: Cow<'a, str>,
     #[serde(borrow)]
     pub event_version: Cow<'a, str>,
+    /// As `eventType` and `eventVersion` say.
     #[serde(borrow)]
+    #[schemars(with = "Map<String, Value>")]
     pub payload: Cow<'a, RawValue>,
 }
 

@@ -77,6 +77,7 @@ macro_rules! views_conformance {
             applying::a_notification_of_an_unknown_message_is_refused,
             applying::events_seen_before_are_skipped,
             applying::no_events_change_nothing,
+            applying::an_audit_changes_the_checkpoint_alone,
             applying::batches_show_the_same_as_single_events,
             applying::a_batch_is_stored_though_its_caller_gives_up,
             applying::waiting_for_a_position_ends_when_it_is_reached,

@@ -186,6 +186,7 @@ fn decide(command: &Command, past: impl Iterator<Item = Event>) -> Result<Vec<Ev
             assert!(matches!(command, InboxCommand::Notify(_)));
             Ok(inbox.decide(command)?.into_iter().map(Event::from).collect())
         }
+        Command::Audit { .. } => unreachable!("no reactor audits"),
     }
 }
 
