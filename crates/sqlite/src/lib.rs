@@ -163,6 +163,28 @@ impl Database {
         copied.map(drop)
     }
 
+    /// A connection of its own that only reads, and has another file beside this one, under a name.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub async fn reader_beside(
+        &self,
+        name: &str,
+        other: &Path,
+    ) -> Result<SqliteConnection, sqlx::Error> {
+        let mut reader = options(&self.path)
+            .read_only(true)
+            .pragma("query_only", "1")
+            .pragma("wal_autocheckpoint", "0")
+            .connect()
+            .await?;
+        sqlx::query(&format!("attach database ? as {name}"))
+            .bind(other.to_string_lossy().into_owned())
+            .execute(&mut reader)
+            .await?;
+        Ok(reader)
+    }
+
     /// Closes the readers, and folds the whole write-ahead log into the file: what an owner that is
     /// shared can do to close it. Call when nothing writes any more.
     ///

@@ -121,6 +121,8 @@ macro_rules! views_conformance {
             random::views_show_what_a_naive_model_shows,
             random::unread_counts_hold_however_marks_and_messages_interleave,
             rebuilding::rebuilt_views_show_the_same,
+            rebuilding::views_differ_in_nothing_from_a_rebuild,
+            rebuilding::views_that_are_behind_are_not_compared,
             rebuilding::views_go_on_after_a_rebuild,
             rebuilding::a_rebuild_that_is_behind_is_not_exchanged,
             rebuilding::a_rebuild_that_was_behind_can_catch_up,

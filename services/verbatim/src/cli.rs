@@ -34,7 +34,7 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a data folder from a backup.
     Restore(RestoreArgs),
-    /// Make the read models anew from the journal, in a running server or a stopped one.
+    /// Make the read models anew from the journal, in a running server or a stopped one; or check them.
     Rebuild(RebuildArgs),
     /// Ask the server that listens here whether it is ready; exit code 1 if it isn't.
     Health(HealthArgs),
@@ -303,6 +303,11 @@ pub struct StoreArgs {
 pub struct RebuildArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+
+    /// Only compare: the read models in use stay, and each row in which they differ from what is made
+    /// anew is printed. Exit code 1 if there is any.
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Clone, Args)]

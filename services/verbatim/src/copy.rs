@@ -127,7 +127,7 @@ async fn connect(url: &secrecy::SecretString) -> anyhow::Result<Database> {
 
 /// Copies what lies above `begun`, up to `head`; gives the number of events.
 pub async fn copy(from: &dyn Log, to: &dyn Import, begun: u64, head: u64) -> anyhow::Result<u64> {
-    let mut bar = Progress::default();
+    let bar = Progress::default();
     let mut done = begun;
     while done < head {
         let limit = PAGE.min((head - done) as usize);
@@ -142,7 +142,7 @@ pub async fn copy(from: &dyn Log, to: &dyn Import, begun: u64, head: u64) -> any
 
 /// Holds every event of the copy against its original.
 pub async fn verify(from: &dyn Log, to: &dyn Log, head: u64) -> anyhow::Result<u64> {
-    let mut bar = Progress::default();
+    let bar = Progress::default();
     let mut done = 0;
     while done < head {
         let limit = PAGE.min((head - done) as usize);

@@ -59,7 +59,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         let range = source::range(&*log, &args.select).await?;
         let manifest = Manifest::new(log.id(), args, range);
         let mut files = Files::create(target, manifest)?;
-        let mut progress = Progress::default();
+        let progress = Progress::default();
         let mut pages = pages(log, range, PAGE);
         while let Some(page) = pages.next().await {
             let page = page?;

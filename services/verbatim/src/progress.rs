@@ -20,9 +20,14 @@ impl Default for Progress {
 
 impl Progress {
     /// `done` of `of` events.
-    pub fn show(&mut self, done: u64, of: u64) {
+    pub fn show(&self, done: u64, of: u64) {
         self.0.set_length(of);
         self.0.set_position(done);
+    }
+
+    /// Lets something else be written meanwhile.
+    pub fn pause(&self, write: impl FnOnce()) {
+        self.0.suspend(write);
     }
 }
 

@@ -89,7 +89,7 @@ async fn stream(
 ) -> anyhow::Result<()> {
     let selection = Selection::from(&args.select);
     let mut speed = Pace::new(args.speed);
-    let mut progress = Progress::default();
+    let progress = Progress::default();
     let mut interrupted = pin!(ctrl_c());
     let mut pages = pages(log, range, PAGE);
     loop {
