@@ -17,7 +17,7 @@ const PAGE: u64 = 500;
 impl PostgresJournal {
     /// Goes through all events of one aggregate, from the first, past all snapshots: for whoever
     /// rebuilds or examines a single aggregate. Gives back the last event's sequence. What a worker
-    /// loads goes through [`read_stream`](crate::Journal::read_stream).
+    /// loads goes through [`read_stream`](crate::Log::read_stream).
     ///
     /// # Errors
     /// [`Error`]; what `each` was handed by then came in order and without a hole.
