@@ -108,7 +108,7 @@ describe('settings', () => {
       for (const name of SETTINGS) assert.ok(new RegExp(`\\[env: ${name}[=\\]]`).test(stdout), `${name} in verbatim ${args.join(' ')}`);
     }
     const { stdout } = await run(['--help']);
-    for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
+    for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild', 'export', 'replay', 'as-of']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
   });
 
   test('of the environment are not shown by --help where they are secret', async () => {

@@ -61,6 +61,8 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
 
 #[cfg(test)]
 mod tests {
+    use verbatim_journal::Log;
+
     use super::*;
 
     fn args(folder: PathBuf) -> Args {

@@ -70,7 +70,9 @@ export class Deployment {
 
   /** The settings that commands such as `verbatim backup` need to find this deployment. */
   get settings() {
-    return { VERBATIM_DATA_DIR: this.dataDir, ...(this.#settings.JWT_SECRET ? { JWT_SECRET: this.#settings.JWT_SECRET } : {}) };
+    const { JWT_SECRET, DATABASE_URL, NATS_URL } = this.#settings;
+    const given = Object.entries({ JWT_SECRET, DATABASE_URL, NATS_URL }).filter(([, value]) => value);
+    return { VERBATIM_DATA_DIR: this.dataDir, ...Object.fromEntries(given) };
   }
 
   /** More settings, before it is started. */

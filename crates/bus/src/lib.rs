@@ -22,7 +22,7 @@ use verbatim_protocol::presence::{Announcement, GatewayId};
 use verbatim_protocol::{CommandEnvelope, Frame, LaneCursor, Place, Recorded, Reply};
 
 pub use in_process::InProcess;
-pub use nats::{Nats, NatsOptions};
+pub use nats::{Nats, NatsOptions, NatsPublisher};
 
 /// Resolves once the command is settled, or as `unavailable` when the deadline has passed, the
 /// queue was full, or nobody handles commands.

@@ -45,6 +45,7 @@ mod lanes;
 mod options;
 mod outgoing;
 mod parts;
+mod publishing;
 mod replies;
 mod stream;
 mod subjects;
@@ -78,6 +79,7 @@ use waiting::Waiting;
 
 pub use error::Error;
 pub use options::{Login, NatsOptions, StreamOptions, Tls, Topics};
+pub use publishing::NatsPublisher;
 
 /// What was lost since the start; each of it is made up for, but costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,13 +6,14 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{AggregateType, ConversationEvent, InboxEvent};
+use crate::{AggregateType, AuditEvent, ConversationEvent, InboxEvent};
 
 /// An event of any aggregate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     Conversation(ConversationEvent),
     Inbox(InboxEvent),
+    Audit(AuditEvent),
 }
 
 /// Why a stored event can't be read.
@@ -108,6 +109,9 @@ events! {
         NotificationRead = "1",
         DeliveryAdvanced = "1",
     }
+    Audit: AuditEvent {
+        AuditAccessed = "1",
+    }
 }
 
 fn fields<T: DeserializeOwned>(
@@ -131,5 +135,11 @@ impl From<ConversationEvent> for Event {
 impl From<InboxEvent> for Event {
     fn from(event: InboxEvent) -> Self {
         Self::Inbox(event)
+    }
+}
+
+impl From<AuditEvent> for Event {
+    fn from(event: AuditEvent) -> Self {
+        Self::Audit(event)
     }
 }

@@ -10,12 +10,14 @@
 //! - a conversation's messages are numbered 1, 2, 3 … without gaps;
 //! - an aggregate always hashes to the same [`lane`](stream::StreamId::lane).
 
+pub mod audit;
 pub mod conversation;
 pub mod event;
 pub mod id;
 pub mod inbox;
 pub mod stream;
 
+pub use audit::{Audit, AuditCommand, AuditEvent};
 pub use conversation::{Conversation, ConversationCommand, ConversationEvent};
 pub use event::{Event, UnknownEvent};
 pub use id::{ClientMessageId, ConversationId, InvalidId, MessageId, NotificationId, UserId};

@@ -14,6 +14,7 @@ pub const LANES: u16 = 64;
 pub enum AggregateType {
     Conversation,
     Inbox,
+    Audit,
 }
 
 impl AggregateType {
@@ -23,6 +24,7 @@ impl AggregateType {
         match self {
             Self::Conversation => "conversation",
             Self::Inbox => "inbox",
+            Self::Audit => "audit",
         }
     }
 }
@@ -45,6 +47,7 @@ impl FromStr for AggregateType {
         match name {
             "conversation" => Ok(Self::Conversation),
             "inbox" => Ok(Self::Inbox),
+            "audit" => Ok(Self::Audit),
             other => Err(UnknownAggregateType(other.to_owned())),
         }
     }
@@ -66,6 +69,12 @@ impl StreamId {
     #[must_use]
     pub fn inbox(user: &UserId) -> Self {
         Self { aggregate_type: AggregateType::Inbox, aggregate_id: user.as_str().into() }
+    }
+
+    /// What an auditor has looked at.
+    #[must_use]
+    pub fn audit(accessor: &UserId) -> Self {
+        Self { aggregate_type: AggregateType::Audit, aggregate_id: accessor.as_str().into() }
     }
 
     /// The lane of this aggregate, 0 to [`LANES`] − 1: 64-bit FNV-1a over type, a zero byte and id.

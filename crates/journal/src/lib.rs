@@ -28,7 +28,7 @@ use verbatim_protocol::{CommandKey, JournalId, Recorded};
 pub use import::Import;
 pub use lanes::{Claim, DeadLetter, LaneProgress, Lanes, Owned, Ownership};
 pub use postgres::PostgresJournal;
-pub use sqlite::SqliteJournal;
+pub use sqlite::{SqliteJournal, SqliteLog};
 
 /// What one command adds to one stream.
 #[derive(Debug, Clone)]
@@ -76,12 +76,39 @@ pub enum Error {
     Corrupt(String),
 }
 
-/// The port of the event store.
+/// The log as its readers see it: every event that leaves the store does so by one of these.
 #[async_trait]
-pub trait Journal: Send + Sync + 'static {
+pub trait Log: Send + Sync + 'static {
     /// The journal's identity, made with it.
     fn id(&self) -> JournalId;
 
+    /// The last committed position, 0 when empty. Never behind an append that has returned.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn head(&self) -> Result<u64, Error>;
+
+    /// Up to `limit` events above `after`, ascending by position, without holes.
+    ///
+    /// # Errors
+    /// [`Error`]; a hole is [`Error::Corrupt`].
+    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error>;
+
+    /// Up to `limit` events of a stream above sequence `after`, ascending.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Recorded>>, Error>;
+}
+
+/// The port of the event store.
+#[async_trait]
+pub trait Journal: Log {
     /// Appends all that can be, in the order given, in one durable transaction; an outcome for
     /// each. A later item of the batch sees what the earlier ones appended: it may follow on their
     /// sequence, and is a duplicate of their key. `Duplicate` goes before `Conflict`. Once an item of
@@ -117,29 +144,6 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// [`Error`].
     async fn check_writable(&self) -> Result<(), Error>;
-
-    /// The last committed position, 0 when empty. Never behind an append that has returned.
-    ///
-    /// # Errors
-    /// [`Error`].
-    async fn head(&self) -> Result<u64, Error>;
-
-    /// Up to `limit` events above `after`, ascending by position, without holes.
-    ///
-    /// # Errors
-    /// [`Error`]; a hole is [`Error::Corrupt`].
-    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error>;
-
-    /// Up to `limit` events of a stream above sequence `after`, ascending.
-    ///
-    /// # Errors
-    /// [`Error`].
-    async fn read_stream(
-        &self,
-        stream: &StreamId,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Arc<Recorded>>, Error>;
 
     /// The last event of the command that used the key.
     ///

@@ -33,7 +33,7 @@ use writer::{Work, Writer};
 
 use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
+use crate::{Append, Appended, Error, Journal, LaneProgress, Log, Snapshot};
 
 /// Requests that wait for the writer; the next waits for room.
 const QUEUE: usize = 256;
@@ -111,35 +111,9 @@ fn bounded(limit: usize) -> i64 {
 }
 
 #[async_trait]
-impl Journal for PostgresJournal {
+impl Log for PostgresJournal {
     fn id(&self) -> JournalId {
         self.id
-    }
-
-    async fn append_in_lanes(
-        &self,
-        batch: Vec<Append>,
-        lanes: Vec<LaneProgress>,
-    ) -> Result<Vec<Appended>, Error> {
-        if batch.is_empty() && lanes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let appends = batch
-            .into_iter()
-            .map(Prepared::new)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::Unavailable(Box::new(error)))?;
-        let request = Request { appends, lanes };
-        self.hand_in(|reply| Work::Append { request, reply }).await
-    }
-
-    async fn check_writable(&self) -> Result<(), Error> {
-        match self.hand_in(|reply| Work::Check { reply }).await? {
-            0 => Ok(()),
-            orphans => Err(Error::Unavailable(
-                format!("{orphans} lanes have no living owner: nothing is written there").into(),
-            )),
-        }
     }
 
     async fn head(&self) -> Result<u64, Error> {
@@ -179,6 +153,35 @@ impl Journal for PostgresJournal {
             .bind(bounded(limit));
         let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
         page(rows.iter().map(|row| recorded(row, 0)), after, |event| event.sequence)
+    }
+}
+
+#[async_trait]
+impl Journal for PostgresJournal {
+    async fn append_in_lanes(
+        &self,
+        batch: Vec<Append>,
+        lanes: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, Error> {
+        if batch.is_empty() && lanes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let appends = batch
+            .into_iter()
+            .map(Prepared::new)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::Unavailable(Box::new(error)))?;
+        let request = Request { appends, lanes };
+        self.hand_in(|reply| Work::Append { request, reply }).await
+    }
+
+    async fn check_writable(&self) -> Result<(), Error> {
+        match self.hand_in(|reply| Work::Check { reply }).await? {
+            0 => Ok(()),
+            orphans => Err(Error::Unavailable(
+                format!("{orphans} lanes have no living owner: nothing is written there").into(),
+            )),
+        }
     }
 
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {

@@ -3,6 +3,7 @@
 mod backup;
 mod error;
 mod heads;
+mod reading;
 mod recent;
 mod rows;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use verbatim_sqlite::{Database, Durability};
 
 pub use backup::{Summary, restore, verify};
 use error::Failed;
+pub use reading::SqliteLog;
 use recent::Recent;
 use rows::recorded;
 use writer::{Work, Writer};
@@ -32,7 +34,7 @@ use writer::{Work, Writer};
 use crate::import::another;
 use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Snapshot};
+use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Log, Snapshot};
 
 /// Connections that read.
 const READERS: u32 = 4;
@@ -160,8 +162,7 @@ fn identify(connection: &Connection) -> Result<JournalId, Failed> {
         (Uuid::now_v7().to_string(), Timestamp::now().0),
     )?;
     let id: String = connection.query_row("select id from journal", [], |row| row.get(0))?;
-    let id = id.parse().map_err(|_| Failed::Corrupt(format!("{id:?} is no journal's id")))?;
-    Ok(JournalId(id))
+    reading::journal_id(&id)
 }
 
 fn closed() -> Error {
@@ -169,11 +170,53 @@ fn closed() -> Error {
 }
 
 #[async_trait]
-impl Journal for SqliteJournal {
+impl Log for SqliteJournal {
     fn id(&self) -> JournalId {
         self.id
     }
 
+    async fn head(&self) -> Result<u64, Error> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        Ok(self.writer.head.load(Ordering::Acquire))
+    }
+
+    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
+        reading::after(self.database.readers(), after, limit).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Recorded>>, Error> {
+        // Asked first: what is no longer there by now, the table has.
+        let recent: Vec<_> = self.recent().of_stream(stream, after).take(limit).collect();
+        let rows = sqlx::query(include_str!("sqlite/read_stream.sql"))
+            .bind(stream.aggregate_type.as_str())
+            .bind(&*stream.aggregate_id)
+            .bind(after.min(LAST) as i64)
+            .bind(limit as i64)
+            .fetch_all(self.database.readers())
+            .await
+            .map_err(Failed::from)?;
+        let mut events = page(rows.iter().map(recorded), after, |event| event.sequence)?;
+        let reached = events.last().map_or(after, |last| last.sequence);
+        let further = recent.into_iter().filter(|(sequence, _)| *sequence > reached);
+        let positions: Vec<_> =
+            further.map(|(_, position)| position).take(limit - events.len()).collect();
+        if !positions.is_empty() {
+            let rows = self.read_positions(&positions).await?;
+            events.extend(page(rows.iter().map(recorded), reached, |event| event.sequence)?);
+        }
+        Ok(events)
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
     async fn append_in_lanes(
         &self,
         batch: Vec<Append>,
@@ -195,53 +238,6 @@ impl Journal for SqliteJournal {
 
     async fn check_writable(&self) -> Result<(), Error> {
         self.hand_in(|reply| Work::Check { reply }).await
-    }
-
-    async fn head(&self) -> Result<u64, Error> {
-        if self.is_closed() {
-            return Err(closed());
-        }
-        Ok(self.writer.head.load(Ordering::Acquire))
-    }
-
-    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
-        let after = after.min(LAST);
-        let rows = sqlx::query(include_str!("sqlite/read_after.sql"))
-            .bind(after as i64)
-            .bind(limit as i64)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(Failed::from)?;
-        page(rows.iter().map(recorded), after, |event| event.position)
-    }
-
-    async fn read_stream(
-        &self,
-        stream: &StreamId,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Arc<Recorded>>, Error> {
-        let after = after.min(LAST);
-        // Asked first: what is no longer there by now, the table has.
-        let recent: Vec<_> = self.recent().of_stream(stream, after).take(limit).collect();
-        let rows = sqlx::query(include_str!("sqlite/read_stream.sql"))
-            .bind(stream.aggregate_type.as_str())
-            .bind(&*stream.aggregate_id)
-            .bind(after as i64)
-            .bind(limit as i64)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(Failed::from)?;
-        let mut events = page(rows.iter().map(recorded), after, |event| event.sequence)?;
-        let reached = events.last().map_or(after, |last| last.sequence);
-        let further = recent.into_iter().filter(|(sequence, _)| *sequence > reached);
-        let positions: Vec<_> =
-            further.map(|(_, position)| position).take(limit - events.len()).collect();
-        if !positions.is_empty() {
-            let rows = self.read_positions(&positions).await?;
-            events.extend(page(rows.iter().map(recorded), reached, |event| event.sequence)?);
-        }
-        Ok(events)
     }
 
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use verbatim_domain::{
-    ConversationCommand, ConversationId, InboxCommand, StreamId, UserId, conversation::MessageSent,
+    AuditCommand, ConversationCommand, ConversationId, InboxCommand, StreamId, UserId,
+    conversation::MessageSent,
 };
 
 use crate::recorded::CommandKey;
@@ -19,6 +20,7 @@ pub const COMMAND_DEADLINE_MS: u64 = 5_000;
 pub enum Command {
     Conversation { id: ConversationId, command: ConversationCommand },
     Inbox { user: UserId, command: InboxCommand },
+    Audit { accessor: UserId, command: AuditCommand },
 }
 
 impl Command {
@@ -28,6 +30,7 @@ impl Command {
         match self {
             Self::Conversation { id, .. } => StreamId::conversation(id),
             Self::Inbox { user, .. } => StreamId::inbox(user),
+            Self::Audit { accessor, .. } => StreamId::audit(accessor),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What travels: between clients and gateways ([`client`], [`error`], [`cursor`]), and between the
-//! services ([`command`], [`lane`], [`recorded`], [`frame`], [`presence`]).
+//! services ([`command`], [`lane`], [`recorded`], [`envelope`], [`frame`], [`presence`]).
 //!
 //! Everything here is data. The wire contract's shapes are defined once, in [`client`], and used by
 //! Socket.IO and REST alike.
@@ -7,6 +7,7 @@
 pub mod client;
 pub mod command;
 pub mod cursor;
+pub mod envelope;
 pub mod error;
 pub mod frame;
 pub mod lane;
@@ -16,6 +17,7 @@ pub mod timestamp;
 
 pub use command::{Command, CommandEnvelope, Committed, Reply};
 pub use cursor::{JournalId, StreamCursor};
+pub use envelope::Envelope;
 pub use error::{ErrorCode, Failure};
 pub use frame::{Frame, List, MessagePush, Push, Refresh};
 pub use lane::{LaneCursor, Place};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use verbatim_domain::{Event, StreamId};
 
 use crate::Timestamp;
@@ -26,7 +28,7 @@ pub struct Recorded {
 
 /// The name of a command that is never handled twice.
 #[derive(
-    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub struct CommandKey {
     /// A user's id for what clients name themselves, else `$` and a service's name (`$gateway`,

@@ -2,8 +2,9 @@
 //!
 //! Invariant: of each file exactly one connection writes, and it alone checkpoints the write-ahead
 //! log. All others are `query_only` with auto-checkpoint off. (The bundled `SQLite` is older than
-//! 3.51.3, in which a commit on one connection while another checkpoints can lose data.) Two
-//! processes never open the same file: the executable locks the data folder.
+//! 3.51.3, in which a commit on one connection while another checkpoints can lose data.) One process
+//! at a time has a writer: the executable locks the data folder. Others may read beside it, by
+//! [`open_reader`].
 
 mod writer;
 
@@ -15,7 +16,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+};
 use sqlx::{ConnectOptions, Connection as _};
 
 use writer::Writer;
@@ -73,6 +76,10 @@ pub enum OpenError {
         #[source]
         source: MigrateError,
     },
+    #[error(
+        "{path} was made by another version: its schema is at {found}, this version's at {known}"
+    )]
+    OtherVersion { path: PathBuf, found: i64, known: i64 },
 }
 
 /// Numbered as they stand.
@@ -107,12 +114,7 @@ impl Database {
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Open { path: path.to_owned(), source };
         create(path).map_err(|error| failed(sqlx::Error::Io(error)))?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(PREPARED)
-            .row_buffer_size(ROW_BUFFER)
-            .disable_statement_logging();
+        let options = options(path);
         let mut first =
             options.clone().journal_mode(SqliteJournalMode::Wal).connect().await.map_err(failed)?;
         // `run` would do the same, but its future isn't `Send` for every lifetime.
@@ -124,12 +126,7 @@ impl Database {
         let writer = open_writer(path, durability)
             .map_err(|source| OpenError::Writer { path: path.to_owned(), source })?;
         let writer = Writer::start(writer).map_err(|error| failed(sqlx::Error::Io(error)))?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(readers)
-            .min_connections(1)
-            .connect_with(options.pragma("query_only", "1").pragma("wal_autocheckpoint", "0"))
-            .await
-            .map_err(failed)?;
+        let readers = readers_with(options, readers).await.map_err(failed)?;
         Ok(Self { path: path.to_owned(), writer, readers })
     }
 
@@ -175,16 +172,33 @@ impl Database {
             sqlx::Error::Io(error)
         })?;
         // `query_only` would forbid this; opened for reading, it can write no other file than `to`.
-        let mut reader = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .read_only(true)
-            .pragma("wal_autocheckpoint", "0")
-            .disable_statement_logging()
-            .connect()
-            .await?;
+        let mut reader =
+            options(&self.path).read_only(true).pragma("wal_autocheckpoint", "0").connect().await?;
         let copied = sqlx::query("vacuum into ?").bind(to).execute(&mut reader).await;
         reader.close().await?;
         copied.map(drop)
+    }
+
+    /// A connection of its own that only reads, and has another file beside this one, under a name.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub async fn reader_beside(
+        &self,
+        name: &str,
+        other: &Path,
+    ) -> Result<SqliteConnection, sqlx::Error> {
+        let mut reader = options(&self.path)
+            .read_only(true)
+            .pragma("query_only", "1")
+            .pragma("wal_autocheckpoint", "0")
+            .connect()
+            .await?;
+        sqlx::query(&format!("attach database ? as {name}"))
+            .bind(other.to_string_lossy().into_owned())
+            .execute(&mut reader)
+            .await?;
+        Ok(reader)
     }
 
     /// Closes the readers, and folds the whole write-ahead log into the file: what an owner that is
@@ -232,6 +246,50 @@ fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqli
          pragma recursive_triggers = on;"
     ))?;
     Ok(connection)
+}
+
+/// Opens connections that only read, to a file that another process may be writing: opened for
+/// reading, they neither fold in the log nor remove it. The schema must be of this version.
+///
+/// # Errors
+/// [`OpenError`]; a file that isn't there is not made.
+pub async fn open_reader(
+    path: &Path,
+    connections: u32,
+    migrations: &[(&str, &str)],
+) -> Result<SqlitePool, OpenError> {
+    let failed = |source| OpenError::Open { path: path.to_owned(), source };
+    let readers = readers_with(options(path).read_only(true), connections).await.map_err(failed)?;
+    let known = migrations.len() as i64;
+    let found: i64 = sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations")
+        .fetch_one(&readers)
+        .await
+        .map_err(failed)?;
+    if found == known {
+        Ok(readers)
+    } else {
+        Err(OpenError::OtherVersion { path: path.to_owned(), found, known })
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(PREPARED)
+        .row_buffer_size(ROW_BUFFER)
+        .disable_statement_logging()
+}
+
+async fn readers_with(
+    options: SqliteConnectOptions,
+    connections: u32,
+) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .connect_with(options.pragma("query_only", "1").pragma("wal_autocheckpoint", "0"))
+        .await
 }
 
 /// `SQLite` gives the write-ahead log the mode of the file itself.
@@ -288,6 +346,50 @@ mod tests {
         });
         let synchronous = asked.await.expect("done").expect("an answer");
         assert_eq!(synchronous, 2, "FULL");
+    }
+
+    #[tokio::test]
+    async fn a_reader_beside_the_writer_sees_every_commit_and_folds_nothing_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.sqlite");
+        let migrations = [("create t", "create table t (n integer)")];
+        let database =
+            Database::open(&path, Durability::Full, 1, &migrations).await.expect("the file opens");
+        let reader = open_reader(&path, 1, &migrations).await.expect("a reader");
+        let count = || sqlx::query_scalar::<_, i64>("select count(*) from t");
+        for n in 1..=3 {
+            write(&database, "insert into t values (1)").await;
+            assert_eq!(count().fetch_one(&reader).await.expect("a number"), n);
+        }
+        let refused = sqlx::raw_sql("insert into t values (1)").execute(&reader).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("readonly")));
+        let pages: i64 = sqlx::query_scalar("pragma wal_autocheckpoint")
+            .fetch_one(&reader)
+            .await
+            .expect("an answer");
+        assert_eq!(pages, 0);
+        let log = folder.path().join("test.sqlite-wal");
+        database.close().await.expect("the writer closes");
+        let size = std::fs::metadata(&log).expect("the reader keeps the log").len();
+        reader.close().await;
+        assert_eq!(std::fs::metadata(&log).expect("the log stays").len(), size);
+        let database =
+            Database::open(&path, Durability::Full, 1, &migrations).await.expect("it opens again");
+        assert_eq!(count().fetch_one(database.readers()).await.expect("a number"), 3);
+    }
+
+    #[tokio::test]
+    async fn a_reader_refuses_what_is_missing_or_of_another_version() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.sqlite");
+        assert!(matches!(open_reader(&path, 1, &[]).await, Err(OpenError::Open { .. })));
+        assert!(!path.exists(), "nothing is made");
+        let migrations = [("one", "select 1"), ("two", "select 2")];
+        Database::open(&path, Durability::Full, 1, &migrations).await.expect("the file opens");
+        let refused = open_reader(&path, 1, &migrations[..1]).await;
+        assert!(matches!(refused, Err(OpenError::OtherVersion { found: 2, known: 1, .. })));
+        std::fs::write(&path, "no database, but long enough to be looked at").expect("written");
+        assert!(matches!(open_reader(&path, 1, &migrations).await, Err(OpenError::Open { .. })));
     }
 
     #[cfg(unix)]

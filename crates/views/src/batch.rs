@@ -92,8 +92,8 @@ impl<'a> Batch<'a> {
     /// [`Error::Corrupt`] where a conversation's messages are not numbered densely.
     pub fn of(events: impl IntoIterator<Item = &'a Recorded>) -> Result<Self, Error> {
         let mut batch = Self::default();
-        for event in events {
-            batch.add(project(event))?;
+        for change in events.into_iter().filter_map(project) {
+            batch.add(change)?;
         }
         Ok(batch)
     }

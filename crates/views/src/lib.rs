@@ -12,6 +12,7 @@ mod batch;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cursor;
+mod difference;
 mod lists;
 pub mod postgres;
 mod project;
@@ -29,6 +30,7 @@ use verbatim_domain::{ConversationId, MessageId, NotificationId, UserId};
 use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
 use verbatim_protocol::{Push, Recorded};
 
+pub use difference::{Comparison, Difference};
 pub use postgres::PostgresViews;
 pub use project::{Change, project};
 pub use sqlite::SqliteViews;
@@ -257,6 +259,17 @@ pub trait Rebuildable: Views {
     /// [`Error::Behind`] if the rebuilt views show less than those in use: both stay as they are,
     /// and the exchange can be tried again once the rebuild has caught up. [`Error::Unavailable`].
     async fn swap(&self, rebuild: &mut Self::Rebuild) -> Result<(), Error>;
+
+    /// Holds the views in use still, for this comparison alone, to compare them with rebuilt ones.
+    /// Whoever uses and writes them is not held up.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] if the views in use show less than the rebuilt ones.
+    /// [`Error::Unavailable`].
+    async fn compare<'v>(
+        &'v self,
+        rebuild: &'v Self::Rebuild,
+    ) -> Result<Box<dyn Comparison + 'v>, Error>;
 }
 
 /// Views that are being made anew; empty at first. Dropped, they are given up.

@@ -8,6 +8,7 @@
 //! rely on a checkpoint that they have seen, so it must not go back when the server crashes.
 
 mod apply;
+mod compare;
 mod queries;
 mod rebuild;
 mod rows;

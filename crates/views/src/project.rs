@@ -56,13 +56,15 @@ pub enum Change<'a> {
     },
 }
 
-/// What the event changes.
+/// What the event changes, if anything.
 #[must_use]
-pub fn project(recorded: &Recorded) -> Change<'_> {
+pub fn project(recorded: &Recorded) -> Option<Change<'_>> {
     let position = recorded.position;
     let at = recorded.recorded_at;
     let id: &str = &recorded.stream.aggregate_id;
-    match &recorded.event {
+    Some(match &recorded.event {
+        // Audits show in the log alone.
+        Event::Audit(_) => return None,
         Event::Conversation(event) => match event {
             ConversationEvent::ConversationStarted(started) => Change::ConversationAdded {
                 position,
@@ -99,7 +101,7 @@ pub fn project(recorded: &Recorded) -> Change<'_> {
                 at,
             },
         },
-    }
+    })
 }
 
 #[cfg(test)]
@@ -132,12 +134,12 @@ mod tests {
         let event = recorded(stream, ConversationEvent::ConversationRead(read).into());
         assert_eq!(
             project(&event),
-            Change::ReadMarkMoved {
+            Some(Change::ReadMarkMoved {
                 position: 7,
                 conversation_id: "conv_1",
                 reader_id: &reader_id,
                 through: 2
-            }
+            })
         );
     }
 
@@ -148,12 +150,12 @@ mod tests {
         let event = recorded(stream, InboxEvent::NotificationRead(read).into());
         assert_eq!(
             project(&event),
-            Change::NotificationsRead {
+            Some(Change::NotificationsRead {
                 position: 7,
                 user_id: "ann",
                 scope: &ReadScope::All,
                 at: Timestamp(11)
-            }
+            })
         );
     }
 }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod bulk;
+mod compare;
 mod conversations;
 mod deliveries;
 mod messages;

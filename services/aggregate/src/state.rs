@@ -1,7 +1,7 @@
 //! Any aggregate's state, and what can be done with it.
 
 use cqrs_es::Aggregate;
-use verbatim_domain::{AggregateType, Conversation, Event, Inbox};
+use verbatim_domain::{AggregateType, Audit, Conversation, Event, Inbox};
 use verbatim_protocol::{Command, Failure};
 
 /// What a command brings about; a parameter of the service so that tests can make one panic.
@@ -11,6 +11,7 @@ pub(crate) type Decide = fn(&State, &Command) -> Result<Vec<Event>, Failure>;
 pub(crate) enum State {
     Conversation(Conversation),
     Inbox(Inbox),
+    Audit(Audit),
 }
 
 /// An event of another kind of aggregate stands in the stream.
@@ -22,6 +23,7 @@ impl State {
         match aggregate_type {
             AggregateType::Conversation => Self::Conversation(Conversation::default()),
             AggregateType::Inbox => Self::Inbox(Inbox::default()),
+            AggregateType::Audit => Self::Audit(Audit::default()),
         }
     }
 
@@ -37,6 +39,9 @@ impl State {
                 let events = state.decide(command)?;
                 Ok(events.into_iter().map(Event::from).collect())
             }
+            (Self::Audit(state), Command::Audit { command, .. }) => {
+                Ok(state.decide(command).into_iter().map(Event::from).collect())
+            }
             // A command finds its state by its own stream, whose type is that of the command.
             _ => Err(Failure::internal()),
         }
@@ -46,6 +51,7 @@ impl State {
         match (self, event) {
             (Self::Conversation(state), Event::Conversation(event)) => state.apply(event.clone()),
             (Self::Inbox(state), Event::Inbox(event)) => state.apply(event.clone()),
+            (Self::Audit(state), Event::Audit(event)) => state.apply(event.clone()),
             _ => return Err(Misplaced),
         }
         Ok(())
@@ -55,6 +61,7 @@ impl State {
         match self {
             Self::Conversation(state) => serde_json::to_string(state),
             Self::Inbox(state) => serde_json::to_string(state),
+            Self::Audit(state) => serde_json::to_string(state),
         }
     }
 
@@ -65,6 +72,7 @@ impl State {
         match aggregate_type {
             AggregateType::Conversation => serde_json::from_str(json).map(Self::Conversation),
             AggregateType::Inbox => serde_json::from_str(json).map(Self::Inbox),
+            AggregateType::Audit => serde_json::from_str(json).map(Self::Audit),
         }
     }
 }

@@ -15,7 +15,7 @@ use verbatim_bus::nats::{NatsOptions, Topics};
 use verbatim_bus::{Bus, Nats, ReplyFuture};
 use verbatim_domain::conversation::{Author, SendMessage};
 use verbatim_domain::{ConversationCommand, ConversationEvent, Event, LANES, MessageId, UserId};
-use verbatim_journal::{Journal, Lanes, PostgresJournal};
+use verbatim_journal::{Journal, Lanes, Log, PostgresJournal};
 use verbatim_postgres::Database;
 use verbatim_postgres::testing::TestDatabase;
 use verbatim_protocol::{Command, CommandEnvelope, CommandKey, Committed, Timestamp};

@@ -56,7 +56,7 @@ const HTTP_END: Duration = Duration::from_millis(500);
 /// What the gateway talks to.
 #[derive(Clone)]
 pub struct Ports {
-    /// Its head only: a read waits until the views have come that far.
+    /// A read waits until the views have come as far as its head. Audits read its events.
     pub journal: Arc<dyn Journal>,
     pub bus: Arc<dyn Bus>,
     pub views: Arc<dyn Views>,

@@ -40,7 +40,7 @@ use verbatim_journal::Journal;
 use verbatim_state::State;
 use verbatim_views::Views;
 
-pub use rebuild::rebuild;
+pub use rebuild::{check, rebuild};
 pub use settings::Settings;
 
 use metrics::Metrics;

@@ -4,15 +4,20 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use tokio::sync::mpsc;
 use verbatim_journal::Journal;
 use verbatim_protocol::Recorded;
-use verbatim_views::{Rebuild, Rebuildable};
+use verbatim_views::{Difference, Rebuild, Rebuildable};
 
 use crate::retry::until_available;
 use crate::tail::journal_head;
 
 /// How many events are read and applied at once.
 const BATCH: usize = 1_000;
+
+/// How far the views in use may be ahead of those that they are compared with when they are held
+/// still.
+const CLOSE: u64 = 10_000;
 
 /// Makes the views anew beside those in use, and exchanges them; gives the last position that they
 /// show. `progress` hears, after each batch, how far it has come and how far the journal reaches.
@@ -28,7 +33,7 @@ pub async fn rebuild<V: Rebuildable>(
     loop {
         let (fresh, from) = (&rebuild, rebuild.checkpoint());
         let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
-        fill(journal, from, apply, &mut progress).await?;
+        fill(journal, from, None, apply, &mut progress).await?;
         match views.swap(&mut rebuild).await {
             // The views in use took in an event that came after the last reading.
             Err(verbatim_views::Error::Behind) => {}
@@ -40,8 +45,43 @@ pub async fn rebuild<V: Rebuildable>(
     }
 }
 
+/// Makes views anew beside those in use, and tells of each row in which the two differ; gives the
+/// position that was compared at. Those in use stay, and nobody is held up. `progress` as in
+/// [`rebuild`].
+///
+/// # Errors
+/// The journal or the views are corrupt, or another rebuild is under way.
+pub async fn check<V: Rebuildable>(
+    journal: &dyn Journal,
+    views: &V,
+    mut progress: impl FnMut(u64, u64),
+    tell: &mpsc::Sender<Difference>,
+) -> anyhow::Result<u64> {
+    let rebuild = views.begin_rebuild().await?;
+    loop {
+        let mut comparison = views.compare(&rebuild).await?;
+        let (fresh, from, through) = (&rebuild, rebuild.checkpoint(), comparison.checkpoint());
+        if through - from > CLOSE {
+            // The views in use are held still for no longer than the rest takes.
+            drop(comparison);
+            let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
+            fill(journal, from, Some(through), apply, &mut progress).await?;
+            continue;
+        }
+        let mut done = from;
+        while done < through {
+            let batch = journal.read_after(done, BATCH.min((through - done) as usize)).await?;
+            let last = batch.last().context("the journal ends before the views do")?.position;
+            comparison.apply(&batch).await?;
+            done = last;
+        }
+        comparison.differences(tell).await?;
+        return Ok(through);
+    }
+}
+
 /// Feeds `apply` with every event above `checkpoint`, in order and in batches, until what it has
-/// applied reaches the journal's head; gives the last position. `progress` hears, after each batch,
+/// applied reaches `until`, or else the journal's head; gives the last position. `progress` hears, after each batch,
 /// how far it has come and how far the journal reaches. Where journal or views are unavailable,
 /// they are tried again.
 ///
@@ -53,6 +93,7 @@ pub async fn rebuild<V: Rebuildable>(
 async fn fill<A>(
     journal: &dyn Journal,
     checkpoint: u64,
+    until: Option<u64>,
     mut apply: impl FnMut(Arc<[Arc<Recorded>]>) -> A,
     mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<u64>
@@ -60,9 +101,10 @@ where
     A: Future<Output = Result<(), verbatim_views::Error>>,
 {
     let mut done = checkpoint;
-    let mut head = journal_head(journal).await?;
+    let mut head = end(journal, until).await?;
     while done < head {
-        let batch = until_available("journal.read_after", || journal.read_after(done, BATCH))
+        let limit = BATCH.min((head - done) as usize);
+        let batch = until_available("journal.read_after", || journal.read_after(done, limit))
             .await
             .with_context(|| format!("reading the journal after position {done}"))?;
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { break };
@@ -73,10 +115,17 @@ where
             .await
             .with_context(|| format!("applying positions {} to {last}", done + 1))?;
         done = last;
-        head = journal_head(journal).await?;
+        head = end(journal, until).await?;
         progress(done, head);
     }
     Ok(done)
+}
+
+async fn end(journal: &dyn Journal, until: Option<u64>) -> anyhow::Result<u64> {
+    match until {
+        Some(until) => Ok(until),
+        None => journal_head(journal).await,
+    }
 }
 
 #[cfg(test)]
@@ -95,12 +144,12 @@ mod tests {
         let mut steps = Vec::new();
         let views = &world.views;
         let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
-        let done = fill(&*world.journal, 0, apply, |done, head| steps.push((done, head)));
+        let done = fill(&*world.journal, 0, None, apply, |done, head| steps.push((done, head)));
         assert_eq!(done.await.expect("it works"), 2_500);
         assert_eq!(steps, [(1_000, 2_500), (2_000, 2_500), (2_500, 2_500)]);
         assert_eq!(views.checkpoint(), 2_500);
         world.commit(vec![said("c", "ann")]);
-        let done = fill(&*world.journal, 2_500, apply, |_, _| {}).await.expect("it goes on");
+        let done = fill(&*world.journal, 2_500, None, apply, |_, _| {}).await.expect("it goes on");
         assert_eq!((done, views.checkpoint()), (2_501, 2_501));
     }
 
@@ -115,7 +164,7 @@ mod tests {
             }
             async move { views.apply(&events).await }
         };
-        let done = fill(&*world.journal, 0, apply, |_, _| {}).await.expect("it works");
+        let done = fill(&*world.journal, 0, None, apply, |_, _| {}).await.expect("it works");
         assert_eq!((done, views.checkpoint()), (3, 3));
     }
 
@@ -126,7 +175,7 @@ mod tests {
         world.journal.corrupt_from(1);
         let views = &world.views;
         let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
-        let error = fill(&*world.journal, 0, apply, |_, _| {}).await.expect_err("unreadable");
+        let error = fill(&*world.journal, 0, None, apply, |_, _| {}).await.expect_err("unreadable");
         assert!(format!("{error:#}").contains("unknown event"), "{error:#}");
     }
 }

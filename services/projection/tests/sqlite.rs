@@ -18,7 +18,7 @@ use verbatim_domain::{
     Conversation, ConversationCommand, Event, Inbox, InboxCommand, MessageId, StreamId, UserId,
 };
 use verbatim_journal::sqlite::SqliteJournal;
-use verbatim_journal::{Append, Appended, Journal};
+use verbatim_journal::{Append, Appended, Journal, Log};
 use verbatim_projection::{Ports, Projection, Settings};
 use verbatim_protocol::client::{Message, Notification};
 use verbatim_protocol::{Command, CommandKey, Committed, Failure, Push, Reply};
@@ -186,6 +186,7 @@ fn decide(command: &Command, past: impl Iterator<Item = Event>) -> Result<Vec<Ev
             assert!(matches!(command, InboxCommand::Notify(_)));
             Ok(inbox.decide(command)?.into_iter().map(Event::from).collect())
         }
+        Command::Audit { .. } => unreachable!("no reactor audits"),
     }
 }
 

@@ -1,20 +1,25 @@
 //! Backup, restore and rebuild, in a running server or on a stopped one's folder.
 
-use std::io::{IsTerminal, Write};
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use secrecy::{ExposeSecret, SecretString};
-use verbatim_journal::{Journal, PostgresJournal, SqliteJournal};
+use tokio::sync::mpsc;
+use verbatim_journal::{Journal, Log, PostgresJournal, SqliteJournal};
 use verbatim_postgres::Database;
 use verbatim_state::sqlite::SqliteState;
-use verbatim_views::{PostgresViews, Rebuildable, SqliteViews};
+use verbatim_views::{Difference, PostgresViews, Rebuildable, SqliteViews};
 
 use crate::cli::{BackupArgs, RebuildArgs, RestoreArgs};
-use crate::control::{self, Answering, Request};
+use crate::control::{self, Answering, Request, Told};
 use crate::data::DataFolder;
+use crate::progress::Progress;
 use crate::settings;
+
+/// Differences that may wait to be shown.
+const DIFFERENCES: usize = 64;
 
 /// What lies in a data folder, opened.
 #[derive(Clone)]
@@ -37,12 +42,18 @@ impl Stores {
     pub async fn answer(self, request: Request, answering: Answering) -> anyhow::Result<String> {
         match request {
             Request::Backup { out } => backup_to(&self.journal, &out).await,
-            Request::Rebuild => self.rebuild(|done, of| answering.progress(done, of)).await,
+            Request::Rebuild => {
+                let progress = |done, of| answering.progress(done, of);
+                rebuild_views(&*self.journal, &*self.views, progress).await
+            }
+            Request::Check => {
+                let progress = |done, of| answering.progress(done, of);
+                let (sender, found) = mpsc::channel(DIFFERENCES);
+                let checking = check_views(&*self.journal, &*self.views, progress, sender);
+                let (position, differences) = tokio::join!(checking, answering.differences(found));
+                Ok(checked(position?, differences))
+            }
         }
-    }
-
-    async fn rebuild(&self, progress: impl FnMut(u64, u64)) -> anyhow::Result<String> {
-        rebuild_views(&*self.journal, &*self.views, progress).await
     }
 }
 
@@ -53,6 +64,25 @@ async fn rebuild_views<V: Rebuildable>(
 ) -> anyhow::Result<String> {
     let events = verbatim_projection::rebuild(journal, views, progress).await?;
     Ok(format!("the views were made anew from {events} events"))
+}
+
+/// Holds the views in use against ones made anew, and tells of each difference; gives the position
+/// that they were compared at.
+async fn check_views<V: Rebuildable>(
+    journal: &dyn Journal,
+    views: &V,
+    progress: impl FnMut(u64, u64),
+    tell: mpsc::Sender<Difference>,
+) -> anyhow::Result<u64> {
+    verbatim_projection::check(journal, views, progress, &tell).await
+}
+
+fn checked(position: u64, differences: u64) -> String {
+    match differences {
+        0 => format!("the views are what a rebuild makes of the first {position} events"),
+        1 => format!("one difference from what a rebuild makes of the first {position} events"),
+        n => format!("{n} differences from what a rebuild makes of the first {position} events"),
+    }
 }
 
 async fn backup_to(journal: &SqliteJournal, out: &Path) -> anyhow::Result<String> {
@@ -66,32 +96,55 @@ pub fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     if out.exists() {
         bail!("--out: {} exists", out.display());
     }
-    in_process_or_by_asking(&folder, &Request::Backup { out: out.clone() }, async |stores, _| {
+    let request = Request::Backup { out: out.clone() };
+    in_process_or_by_asking(&folder, &request, async |stores, _| {
         backup_to(&stores.journal, &out).await
     })
+    .map(drop)
 }
 
 pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
-    if let Some(url) = &args.database_url {
+    let differences = if let Some(url) = &args.store.database_url {
         let url = settings::postgres_url(url)?;
-        println!("{}", runtime()?.block_on(rebuild_in_database(&url))?);
-        return Ok(());
-    }
-    let folder = DataFolder::existing(&args.data.data_dir)?;
-    in_process_or_by_asking(&folder, &Request::Rebuild, async |stores, progress| {
-        stores.rebuild(progress).await
-    })
+        runtime()?.block_on(rebuild_in_database(&url, args.check))?
+    } else {
+        let folder = DataFolder::existing(&args.store.data.data_dir)?;
+        let request = if args.check { Request::Check } else { Request::Rebuild };
+        in_process_or_by_asking(&folder, &request, async |stores, shown| {
+            let Stores { journal, views, .. } = stores;
+            make_or_check(&*journal, &*views, args.check, shown).await
+        })?
+    };
+    ensure!(differences == 0, "the views in use are not what the log makes of them");
+    Ok(())
 }
 
-/// Makes a cluster's views anew, whichever processes use them meanwhile.
-async fn rebuild_in_database(url: &SecretString) -> anyhow::Result<String> {
+/// Makes a cluster's views anew, or checks them, whichever processes use them meanwhile; gives the
+/// number of differences.
+async fn rebuild_in_database(url: &SecretString, check: bool) -> anyhow::Result<u64> {
     let database = Database::connect(url.expose_secret(), 8).await.context("DATABASE_URL")?;
     let journal = PostgresJournal::open(database.clone()).await?;
     let views = PostgresViews::open_reader(database, journal.id()).await?;
-    let mut bar = ProgressBar::default();
-    let rebuilt = rebuild_views(&journal, &views, |done, of| bar.show(done, of)).await;
-    bar.clear();
-    rebuilt
+    let shown = Shown::default();
+    let message = make_or_check(&journal, &views, check, &shown).await;
+    shown.end(message)
+}
+
+async fn make_or_check<V: Rebuildable>(
+    journal: &dyn Journal,
+    views: &V,
+    check: bool,
+    shown: &Shown,
+) -> anyhow::Result<String> {
+    let progress = |done, of| shown.progress(done, of);
+    if check {
+        let (sender, found) = mpsc::channel(DIFFERENCES);
+        let checking = check_views(journal, views, progress, sender);
+        let (position, differences) = tokio::join!(checking, shown.differences(found));
+        Ok(checked(position?, differences))
+    } else {
+        rebuild_views(journal, views, progress).await
+    }
 }
 
 pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
@@ -113,26 +166,64 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs `work` on the folder's own stores, or has the server that uses them do it.
-fn in_process_or_by_asking<W>(folder: &DataFolder, request: &Request, work: W) -> anyhow::Result<()>
+/// Runs `work` on the folder's own stores, or has the server that uses them do it; gives the number
+/// of differences that were found.
+fn in_process_or_by_asking<W>(
+    folder: &DataFolder,
+    request: &Request,
+    work: W,
+) -> anyhow::Result<u64>
 where
-    W: AsyncFnOnce(Stores, &mut dyn FnMut(u64, u64)) -> anyhow::Result<String>,
+    W: AsyncFnOnce(Stores, &Shown) -> anyhow::Result<String>,
 {
-    let mut bar = ProgressBar::default();
+    let shown = Shown::default();
     let lock = folder.try_lock()?;
     let message = runtime()?.block_on(async {
-        let mut progress = |done, of| bar.show(done, of);
         if lock.is_none() {
-            return control::ask(&folder.control(), request, progress).await;
+            let told = |told| match told {
+                Told::Progress { done, of } => shown.progress(done, of),
+                Told::Difference(text) => shown.difference(&text),
+            };
+            return control::ask(&folder.control(), request, told).await;
         }
         if !folder.journal().exists() {
             bail!("{} holds no journal", folder.root().display());
         }
-        work(Stores::open(folder).await?, &mut progress).await
+        work(Stores::open(folder).await?, &shown).await
     });
-    bar.clear();
-    println!("{}", message?);
-    Ok(())
+    shown.end(message)
+}
+
+/// What is shown while work goes on.
+#[derive(Default)]
+struct Shown {
+    bar: Progress,
+    differences: Cell<u64>,
+}
+
+impl Shown {
+    fn progress(&self, done: u64, of: u64) {
+        self.bar.show(done, of);
+    }
+
+    fn difference(&self, text: &str) {
+        self.differences.set(self.differences.get() + 1);
+        self.bar.pause(|| println!("{text}"));
+    }
+
+    async fn differences(&self, mut found: mpsc::Receiver<Difference>) -> u64 {
+        while let Some(difference) = found.recv().await {
+            self.difference(&difference.to_string());
+        }
+        self.differences.get()
+    }
+
+    /// Shows the last word, and gives the number of differences.
+    fn end(self, message: anyhow::Result<String>) -> anyhow::Result<u64> {
+        drop(self.bar);
+        println!("{}", message?);
+        Ok(self.differences.get())
+    }
 }
 
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -140,28 +231,4 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
-}
-
-/// One line on a terminal, nothing elsewhere.
-#[derive(Default)]
-pub struct ProgressBar {
-    shown: bool,
-}
-
-impl ProgressBar {
-    pub fn show(&mut self, done: u64, of: u64) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        self.shown = true;
-        let percent = (done.min(of) * 100).checked_div(of).unwrap_or(100);
-        eprint!("\r{done} of {of} events ({percent} %)");
-        let _ = std::io::stderr().flush();
-    }
-
-    pub fn clear(&mut self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
-        }
-    }
 }

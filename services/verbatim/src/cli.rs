@@ -4,7 +4,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use verbatim_audit::{Bound, EventType};
+use verbatim_domain::{ConversationId, UserId};
+
+use crate::refusal::EXIT_CODES;
+use crate::replay::Speed;
 
 /// The messaging backend that keeps every word: Socket.IO and REST in, an event log behind.
 ///
@@ -28,7 +34,7 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a data folder from a backup.
     Restore(RestoreArgs),
-    /// Make the read models anew from the journal, in a running server or a stopped one.
+    /// Make the read models anew from the journal, in a running server or a stopped one; or check them.
     Rebuild(RebuildArgs),
     /// Ask the server that listens here whether it is ready; exit code 1 if it isn't.
     Health(HealthArgs),
@@ -37,6 +43,14 @@ pub enum Command {
     /// Copy a log from a data folder to PostgreSQL, or back, and verify the copy. What was interrupted
     /// goes on where it was.
     Copy(CopyArgs),
+    /// Write events to files: JSON lines, CloudEvents, CSV or Parquet, with a manifest. Of a stopped
+    /// server's log or beside a running one.
+    Export(ExportArgs),
+    /// Hand events out again, in order: to standard output, to NATS, to a Socket.IO server, or into an
+    /// empty store, which becomes the same log. Nobody is notified of anything.
+    Replay(Box<ReplayArgs>),
+    /// Show conversations, their members and messages as they stood, a line of JSON each.
+    AsOf(AsOfArgs),
     /// Commands that could not be handled and were set aside.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -274,14 +288,26 @@ pub struct RestoreArgs {
     pub from: PathBuf,
 }
 
+/// A data folder, or a cluster's database.
 #[derive(Debug, Clone, Args)]
-pub struct RebuildArgs {
+pub struct StoreArgs {
     #[command(flatten)]
     pub data: DataArgs,
 
     /// A cluster's PostgreSQL, in place of a data folder.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RebuildArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// Only compare: the read models in use stay, and each row in which they differ from what is made
+    /// anew is printed. Exit code 1 if there is any.
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -332,4 +358,111 @@ pub struct CopyArgs {
     /// Where the copy is to be, in the same words: empty, or an earlier state of this copy.
     #[arg(long, value_name = "PLACE")]
     pub to: String,
+}
+
+/// Which events. Those chosen by several options are chosen by all of them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Events")]
+pub struct SelectArgs {
+    /// The first position, or the time from which on, both included; positions count 1, 2, 3 …, times
+    /// are such as 2024-01-01T10:00:00Z. Without it, from the beginning.
+    #[arg(long, value_name = "POSITION|TIME")]
+    pub from: Option<Bound>,
+
+    /// The last position, or the time until which, both included. Without it, to the end of the log
+    /// as it is at the start.
+    #[arg(long, value_name = "POSITION|TIME")]
+    pub to: Option<Bound>,
+
+    /// Only of this conversation, its notifications included; repeat it for several.
+    #[arg(long = "conversation", value_name = "ID")]
+    pub conversations: Vec<ConversationId>,
+
+    /// Only what this user brought about, or what is about them; repeat it for several.
+    #[arg(long = "user", value_name = "ID")]
+    pub users: Vec<UserId>,
+
+    /// Only of this type, such as MessageSent; repeat it for several.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<EventType>,
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The events' envelopes, a line of JSON each.
+    Ndjson,
+    /// CloudEvents 1.0, a line of JSON each.
+    Cloudevents,
+    /// A flat table.
+    Csv,
+    /// The same table, typed.
+    Parquet,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    #[command(flatten)]
+    pub select: SelectArgs,
+
+    /// How events are written.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Format,
+
+    /// The file to write, if its name ends as the format's files do (.ndjson, .csv, .parquet); else
+    /// the folder to make. It must not exist. Until all of it is written, its name ends in .partial.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    pub out: PathBuf,
+
+    /// Begin another file in the folder after so many events.
+    #[arg(long, value_name = "N")]
+    pub events_per_file: Option<std::num::NonZeroU64>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    #[command(flatten)]
+    pub select: SelectArgs,
+
+    /// `max`; or `1x` for the pace at which the events were recorded, `10x` for ten times that.
+    #[arg(long, default_value = "max", value_name = "SPEED")]
+    pub speed: Speed,
+
+    /// `stdout`: envelopes, a line of JSON each. `nats:SUBJECT`: the same, a message each, to the
+    /// servers that --nats-url names. `socket.io:URL`: the same, as events named `replay:event`, to a
+    /// server at http://HOST:PORT. `sqlite:FOLDER` or `postgres://…`: a store that is empty, or holds
+    /// the beginning of the log.
+    #[arg(long, default_value = "stdout", value_name = "DESTINATION", hide_env_values = true)]
+    pub into: String,
+
+    /// What the Socket.IO server is shown as `auth.token`.
+    #[arg(long, env = "REPLAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct AsOfArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// When: after the event of this position, or after all that was recorded until this time.
+    #[arg(value_name = "POSITION|TIME")]
+    pub at: Bound,
+
+    /// Only this conversation; repeat it for several. Without it, all that there were.
+    #[arg(long = "conversation", value_name = "ID")]
+    pub conversations: Vec<ConversationId>,
 }

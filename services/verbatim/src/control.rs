@@ -1,6 +1,6 @@
 //! How `verbatim backup` and `verbatim rebuild` reach a running server: a Unix socket in the data
 //! folder, which only the folder's owner can open. One request a connection, in JSON lines; the
-//! answer is lines of progress and then the outcome.
+//! answer is lines of progress and of what was found, and then the outcome.
 
 use std::fs::{self, Permissions};
 use std::future::Future;
@@ -15,9 +15,10 @@ use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use verbatim_views::Difference;
 
 /// What a running server can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub enum Request {
     Backup { out: PathBuf },
     Rebuild,
+    Check,
 }
 
 /// What it says.
@@ -32,6 +34,7 @@ pub enum Request {
 #[serde(rename_all = "camelCase", tag = "say")]
 pub enum Answer {
     Progress { done: u64, of: u64 },
+    Difference { text: String },
     Done { message: String },
     Failed { message: String },
 }
@@ -92,12 +95,23 @@ where
 }
 
 /// Where a request's progress goes.
-pub struct Answering(tokio::sync::mpsc::Sender<Answer>);
+pub struct Answering(mpsc::Sender<Answer>);
 
 impl Answering {
     /// Tells how far the work is; skipped when nobody listens fast enough.
     pub fn progress(&self, done: u64, of: u64) {
         let _ = self.0.try_send(Answer::Progress { done, of });
+    }
+
+    /// Tells of differences, as fast as they are heard; gives their number.
+    pub async fn differences(&self, mut found: mpsc::Receiver<Difference>) -> u64 {
+        let mut differences = 0;
+        while let Some(difference) = found.recv().await {
+            let text = difference.to_string();
+            let _ = self.0.send(Answer::Difference { text }).await;
+            differences += 1;
+        }
+        differences
     }
 }
 
@@ -117,7 +131,7 @@ where
             return say(&mut writing, &Answer::Failed { message: error.to_string() }).await;
         }
     };
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
+    let (sender, mut receiver) = mpsc::channel(16);
     let work = handle(request, Answering(sender));
     tokio::pin!(work);
     let outcome = loop {
@@ -139,11 +153,17 @@ async fn say(stream: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> anyh
     Ok(stream.write_all(&line).await?)
 }
 
-/// Asks the running server, passing its progress on; gives its last word.
+/// What is told before the last word.
+pub enum Told {
+    Progress { done: u64, of: u64 },
+    Difference(String),
+}
+
+/// Asks the running server, passing on what it tells; gives its last word.
 pub async fn ask(
     socket: &Path,
     request: &Request,
-    mut progress: impl FnMut(u64, u64),
+    mut told: impl FnMut(Told),
 ) -> anyhow::Result<String> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!(
@@ -158,7 +178,8 @@ pub async fn ask(
     let mut lines = BufReader::new(reading).lines();
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line)? {
-            Answer::Progress { done, of } => progress(done, of),
+            Answer::Progress { done, of } => told(Told::Progress { done, of }),
+            Answer::Difference { text } => told(Told::Difference(text)),
             Answer::Done { message } => return Ok(message),
             Answer::Failed { message } => bail!(message),
         }

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use secrecy::ExposeSecret;
-use verbatim_journal::{Import, Journal, PostgresJournal, SqliteJournal};
+use verbatim_journal::{Import, Log, PostgresJournal, SqliteJournal};
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
-use crate::admin::{ProgressBar, runtime};
+use crate::admin::runtime;
 use crate::cli::CopyArgs;
 use crate::data::{DataFolder, Lock};
 use crate::migrate;
+use crate::progress::Progress;
 use crate::settings;
 
 /// Events read and written at once.
@@ -26,9 +27,8 @@ pub fn run(args: &CopyArgs) -> anyhow::Result<()> {
     let (from, to) = (place(&args.from).context("--from")?, place(&args.to).context("--to")?);
     runtime()?.block_on(async {
         let source = from.open().await.context("--from")?;
-        let id = source.journal.id();
         let head = source.journal.head().await?;
-        let (target, lock) = to.open_copy(id).await.context("--to")?;
+        let (target, lock) = to.open_copy(source.journal.id()).await.context("--to")?;
         let begun = target.head().await?;
         ensure!(
             begun <= head,
@@ -50,12 +50,12 @@ pub fn run(args: &CopyArgs) -> anyhow::Result<()> {
 }
 
 /// Where a log is, or is to be.
-enum Place<'a> {
+pub enum Place<'a> {
     Folder(&'a Path),
     Database(secrecy::SecretString),
 }
 
-fn place(text: &str) -> anyhow::Result<Place<'_>> {
+pub fn place(text: &str) -> anyhow::Result<Place<'_>> {
     if let Some(path) = text.strip_prefix("sqlite:") {
         ensure!(!path.is_empty(), "names no folder, as in sqlite:./data");
         // The file's name may stand behind its folder.
@@ -76,7 +76,7 @@ fn place(text: &str) -> anyhow::Result<Place<'_>> {
 
 /// A journal to read, which nobody writes to meanwhile if it is a folder's.
 struct Source {
-    journal: Box<dyn Journal>,
+    journal: Box<dyn Log>,
     lock: Option<Lock>,
 }
 
@@ -98,7 +98,10 @@ impl Place<'_> {
     }
 
     /// The journal that is to be the copy, made where it is missing.
-    async fn open_copy(&self, id: JournalId) -> anyhow::Result<(Box<dyn Import>, Option<Lock>)> {
+    pub async fn open_copy(
+        &self,
+        id: JournalId,
+    ) -> anyhow::Result<(Box<dyn Import>, Option<Lock>)> {
         match self {
             Self::Folder(path) => {
                 let folder = DataFolder::create(path)?;
@@ -122,8 +125,9 @@ async fn connect(url: &secrecy::SecretString) -> anyhow::Result<Database> {
     Ok(Database::connect(url.expose_secret(), 4).await?)
 }
 
-async fn copy(from: &dyn Journal, to: &dyn Import, begun: u64, head: u64) -> anyhow::Result<u64> {
-    let mut bar = ProgressBar::default();
+/// Copies what lies above `begun`, up to `head`; gives the number of events.
+pub async fn copy(from: &dyn Log, to: &dyn Import, begun: u64, head: u64) -> anyhow::Result<u64> {
+    let bar = Progress::default();
     let mut done = begun;
     while done < head {
         let limit = PAGE.min((head - done) as usize);
@@ -133,13 +137,12 @@ async fn copy(from: &dyn Journal, to: &dyn Import, begun: u64, head: u64) -> any
         done = last;
         bar.show(done, head);
     }
-    bar.clear();
     Ok(done - begun)
 }
 
 /// Holds every event of the copy against its original.
-async fn verify(from: &dyn Journal, to: &dyn Import, head: u64) -> anyhow::Result<u64> {
-    let mut bar = ProgressBar::default();
+pub async fn verify(from: &dyn Log, to: &dyn Log, head: u64) -> anyhow::Result<u64> {
+    let bar = Progress::default();
     let mut done = 0;
     while done < head {
         let limit = PAGE.min((head - done) as usize);
@@ -160,6 +163,5 @@ async fn verify(from: &dyn Journal, to: &dyn Import, head: u64) -> anyhow::Resul
         done += one.len() as u64;
         bar.show(done, head);
     }
-    bar.clear();
     Ok(done)
 }

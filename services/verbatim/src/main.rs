@@ -1,16 +1,22 @@
 //! The executable: command line, settings, and the one place where backends are chosen and wired.
 
 mod admin;
+mod as_of;
 mod cli;
 mod control;
 mod copy;
 mod data;
 mod dead_letters;
+mod export;
 mod health;
 mod log;
 mod migrate;
+mod progress;
+mod refusal;
+mod replay;
 mod serve;
 mod settings;
+mod source;
 mod token;
 
 use std::process::ExitCode;
@@ -33,6 +39,9 @@ fn main() -> ExitCode {
         Some(Command::Restore(args)) => admin::restore(&args),
         Some(Command::Rebuild(args)) => admin::rebuild(&args),
         Some(Command::Copy(args)) => copy::run(&args),
+        Some(Command::Export(args)) => export::run(&args),
+        Some(Command::Replay(args)) => replay::run(&args),
+        Some(Command::AsOf(args)) => as_of::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),
@@ -41,7 +50,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("verbatim: {error:#}");
-            ExitCode::FAILURE
+            refusal::exit_code(&error).into()
         }
     }
 }

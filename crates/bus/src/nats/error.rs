@@ -13,6 +13,10 @@ pub enum Error {
     /// Connected, but what was asked of the server has no answer: it hangs, or forbids it.
     #[error("NATS at {addresses} does not answer on {subject}; is it permitted?")]
     Silent { addresses: String, subject: String, source: Cause },
+    #[error("nothing can be published to {subject}")]
+    Publish { subject: String, source: Cause },
+    #[error("the connection to NATS was lost, and what was on its way with it")]
+    Lost,
     #[error("the command stream {stream} can't be had")]
     Stream { stream: String, source: Cause },
 }

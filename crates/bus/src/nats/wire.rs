@@ -1,13 +1,12 @@
 //! How events, frames and announcements are written. What is JSON already is embedded as it is.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use verbatim_domain::{ConversationId, Event, MessageId, StreamId, UserId};
+use verbatim_domain::{ConversationId, MessageId, UserId};
 use verbatim_protocol::presence::{Announcement, GatewayId};
-use verbatim_protocol::{CommandKey, Frame, MessagePush, Push, Recorded, Refresh, Timestamp};
+use verbatim_protocol::{Envelope, Frame, MessagePush, Push, Recorded, Refresh};
 
 use crate::PresenceMessage;
 
@@ -20,70 +19,17 @@ pub(super) trait Wire: Clone + Send + Sync + Sized + 'static {
     fn decode(payload: &[u8]) -> Result<Self, Error>;
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EventOnWire<'a> {
-    position: u64,
-    #[serde(borrow)]
-    aggregate_type: Cow<'a, str>,
-    #[serde(borrow)]
-    aggregate_id: Cow<'a, str>,
-    sequence: u64,
-    recorded_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<CommandKey>,
-    #[serde(borrow)]
-    metadata: &'a RawValue,
-    #[serde(borrow)]
-    event_type: Cow<'a, str>,
-    #[serde(borrow)]
-    event_version: Cow<'a, str>,
-    #[serde(borrow)]
-    payload: Cow<'a, RawValue>,
-}
-
 impl Wire for Arc<[Arc<Recorded>]> {
     fn encode(&self) -> Result<Vec<u8>, Error> {
         let events: Vec<_> =
-            self.iter().map(|event| write_event(event)).collect::<Result<_, _>>()?;
+            self.iter().map(|event| Envelope::of(event)).collect::<Result<_, _>>()?;
         Ok(serde_json::to_vec(&events)?)
     }
 
     fn decode(payload: &[u8]) -> Result<Self, Error> {
-        let events: Vec<EventOnWire> = serde_json::from_slice(payload).map_err(where_only)?;
-        events.into_iter().map(|event| read_event(event).map(Arc::new)).collect()
+        let events: Vec<Envelope> = serde_json::from_slice(payload).map_err(where_only)?;
+        events.into_iter().map(|event| event.read().map(Arc::new)).collect()
     }
-}
-
-fn write_event(recorded: &Recorded) -> Result<EventOnWire<'_>, Error> {
-    let Recorded { position, stream, sequence, recorded_at, command, metadata, event } = recorded;
-    Ok(EventOnWire {
-        position: *position,
-        aggregate_type: stream.aggregate_type.as_str().into(),
-        aggregate_id: (&*stream.aggregate_id).into(),
-        sequence: *sequence,
-        recorded_at: *recorded_at,
-        command: command.clone(),
-        metadata: serde_json::from_str(metadata)?,
-        event_type: event.event_type().into(),
-        event_version: event.event_version().into(),
-        payload: Cow::Owned(RawValue::from_string(event.payload()?)?),
-    })
-}
-
-fn read_event(event: EventOnWire<'_>) -> Result<Recorded, Error> {
-    let aggregate_type = event.aggregate_type.parse()?;
-    let decoded =
-        Event::decode(aggregate_type, &event.event_type, &event.event_version, event.payload.get());
-    Ok(Recorded {
-        position: event.position,
-        stream: StreamId { aggregate_type, aggregate_id: (&*event.aggregate_id).into() },
-        sequence: event.sequence,
-        recorded_at: event.recorded_at,
-        command: event.command,
-        metadata: event.metadata.get().into(),
-        event: decoded?,
-    })
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::{
     Place, append_one, committed, conversation, duplicate, key, message, messages, positions,
     read_all, said, sequences,
 };
-use crate::{Append, Appended, Journal};
+use crate::{Append, Appended, Journal, Log};
 
 fn advanced_to(through: u64) -> Event {
     let outcome = DeliveryOutcome::Presumed;
@@ -275,6 +275,7 @@ pub async fn what_was_appended_is_what_is_read<P: Place>() {
         let stream = match event {
             Event::Conversation(_) => conversation(&format!("a{n}")),
             Event::Inbox(_) => StreamId::inbox(&"user_1".parse().expect("an id")),
+            Event::Audit(_) => StreamId::audit(&"user_1".parse().expect("an id")),
         };
         let append = Append {
             stream,

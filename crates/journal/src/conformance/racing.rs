@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::{
     Place, append_one, committed, conversation, key, message, messages, positions, read_all,
 };
-use crate::{Appended, Journal};
+use crate::{Appended, Journal, Log};
 
 const RACERS: u64 = 20;
 

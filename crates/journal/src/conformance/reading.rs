@@ -7,7 +7,7 @@ use super::{
     Place, append_one, committed, conversation, duplicate, key, message, messages, positions,
     read_all, sequences,
 };
-use crate::{Journal, Snapshot};
+use crate::{Journal, Log, Snapshot};
 
 pub async fn a_reader_of_a_growing_journal_sees_no_hole<P: Place>() {
     const CALLERS: u64 = 4;

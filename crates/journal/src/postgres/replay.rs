@@ -5,7 +5,7 @@ use std::io;
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use postgres_es::PostgresEventRepository;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use verbatim_domain::{AggregateType, Conversation, Event, Inbox, StreamId};
+use verbatim_domain::{AggregateType, Audit, Conversation, Event, Inbox, StreamId};
 use verbatim_postgres::PATIENCE;
 
 use super::PostgresJournal;
@@ -17,7 +17,7 @@ const PAGE: u64 = 500;
 impl PostgresJournal {
     /// Goes through all events of one aggregate, from the first, past all snapshots: for whoever
     /// rebuilds or examines a single aggregate. Gives back the last event's sequence. What a worker
-    /// loads goes through [`read_stream`](crate::Journal::read_stream).
+    /// loads goes through [`read_stream`](crate::Log::read_stream).
     ///
     /// # Errors
     /// [`Error`]; what `each` was handed by then came in order and without a hole.
@@ -65,6 +65,7 @@ async fn read_page(
     match stream.aggregate_type {
         AggregateType::Conversation => repository.get_last_events::<Conversation>(id, after).await,
         AggregateType::Inbox => repository.get_last_events::<Inbox>(id, after).await,
+        AggregateType::Audit => repository.get_last_events::<Audit>(id, after).await,
     }
 }
 

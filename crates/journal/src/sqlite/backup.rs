@@ -13,6 +13,7 @@ use verbatim_protocol::{JournalId, Timestamp};
 use verbatim_sqlite::Database;
 
 use super::Failed;
+use super::reading::journal_id;
 use crate::Error;
 
 /// What a file holds that was found to be a sound journal.
@@ -92,8 +93,7 @@ async fn summarize(connection: &mut SqliteConnection) -> Result<Summary, Failed>
     }
     let row = sqlx::query("select id, created_at from journal").fetch_one(connection).await?;
     let id: String = row.try_get(0)?;
-    let id = id.parse().map_err(|_| Failed::Corrupt(format!("{id:?} is no journal's id")))?;
-    Ok(Summary { id: JournalId(id), created_at: Timestamp(row.try_get(1)?), head: head as u64 })
+    Ok(Summary { id: journal_id(&id)?, created_at: Timestamp(row.try_get(1)?), head: head as u64 })
 }
 
 /// Verifies a backup and makes it the journal at `to`, under a new id: positions above its head were

@@ -11,9 +11,9 @@ use verbatim_domain::conversation::MemberJoined;
 use verbatim_domain::{ConversationEvent, StreamId};
 use verbatim_protocol::CommandKey;
 
-use super::SqliteJournal;
+use super::{SqliteJournal, SqliteLog};
 use crate::conformance::Place;
-use crate::{Append, Appended, Journal};
+use crate::{Append, Appended, Error, Journal, Log};
 
 /// A folder with a journal's file.
 struct Folder(TempDir);
@@ -63,5 +63,23 @@ async fn fill(journal: &SqliteJournal, stream: &StreamId, sequences: std::ops::R
     for expected in sequences {
         let outcomes = journal.append(vec![joined(stream, expected)]).await.expect("an outcome");
         assert!(matches!(outcomes[0], Appended::Committed(_)), "{outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_beside_the_writer_sees_what_is_appended_and_nothing_else() {
+    let folder = Folder::new().await;
+    assert!(matches!(SqliteLog::open(&folder.file()).await, Err(Error::Unavailable(_))));
+    let journal = folder.open().await;
+    let log = SqliteLog::open(&folder.file()).await.expect("the log opens");
+    assert_eq!((log.id(), log.head().await.expect("a head")), (journal.id(), 0));
+    for stream in [stream("a"), stream("b")] {
+        fill(&journal, &stream, 0..3).await;
+        let head = journal.head().await.expect("a head");
+        assert_eq!(log.head().await.expect("a head"), head);
+        let (one, other) = (log.read_after(1, 9).await, journal.read_after(1, 9).await);
+        assert_eq!(one.expect("a page"), other.expect("a page"));
+        let page = log.read_stream(&stream, 1, 9).await.expect("a page");
+        assert_eq!(page.iter().map(|event| event.sequence).collect::<Vec<_>>(), [2, 3]);
     }
 }

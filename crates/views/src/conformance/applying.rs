@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 use verbatim_domain::MessageId;
+use verbatim_domain::audit::{Accessed, AuditAccessed, AuditEvent, ConversationAccessed};
 use verbatim_domain::inbox::NotificationCreated;
 use verbatim_domain::{InboxEvent, NotificationId, StreamId};
 use verbatim_protocol::{JournalId, Recorded};
@@ -130,6 +131,22 @@ pub async fn no_events_change_nothing<A: Adapter>() {
     let (_adapter, views) = showing::<A>(&history).await;
     views.apply(&[]).await.expect("nothing to do");
     assert_shows(&views, &[], &USERS).await;
+}
+
+pub async fn an_audit_changes_the_checkpoint_alone<A: Adapter>() {
+    let mut history = varied();
+    let accessor_id = user("auditor");
+    let stream = StreamId::audit(&accessor_id);
+    let accessed = ConversationAccessed { conversation_id: conversation("talk"), as_of: 3 };
+    let accessed = Accessed::Conversation(accessed);
+    let audit = AuditEvent::AuditAccessed(AuditAccessed { accessor_id, accessed });
+    history.add(stream.clone(), audit.clone());
+    let (_adapter, views) = showing::<A>(&history).await;
+    assert_shows(&views, history.events(), &USERS).await;
+    assert_eq!(views.checkpoint(), history.head());
+    history.add(stream, audit);
+    views.apply(history.after(views.checkpoint())).await.expect("it is the next event");
+    assert_eq!(views.checkpoint(), history.head());
 }
 
 pub async fn batches_show_the_same_as_single_events<A: Adapter>() {

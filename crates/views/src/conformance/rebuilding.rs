@@ -92,3 +92,55 @@ pub async fn queries_during_the_exchange_are_answered<A: Adapter>() {
     };
     tokio::join!(rebuilding, ask);
 }
+
+/// Every difference of the views in use from new ones, which are at `behind` when those are held
+/// still.
+pub(crate) async fn differences<V: Rebuildable>(
+    views: &V,
+    history: &History,
+    behind: u64,
+) -> Vec<String> {
+    let rebuild = views.begin_rebuild().await.expect("a rebuild");
+    rebuild.apply(&history.events()[..behind as usize]).await.expect("applied");
+    let mut comparison = views.compare(&rebuild).await.expect("a comparison");
+    let held = comparison.checkpoint();
+    comparison.apply(&history.events()[behind as usize..held as usize]).await.expect("applied");
+    let (sender, mut found) = tokio::sync::mpsc::channel(1_000);
+    comparison.differences(&sender).await.expect("compared");
+    drop(sender);
+    let mut differences = Vec::new();
+    while let Some(difference) = found.recv().await {
+        differences.push(difference.to_string());
+    }
+    differences
+}
+
+pub async fn views_differ_in_nothing_from_a_rebuild<A: Adapter>() {
+    let mut history = varied();
+    let (_adapter, views) = showing::<A>(&history).await;
+    for behind in [0, history.head() / 2, history.head()] {
+        assert_eq!(differences(&views, &history, behind).await, [""; 0]);
+    }
+    // What is applied while they are held still is not compared.
+    let rebuild = views.begin_rebuild().await.expect("a rebuild");
+    rebuild.apply(history.events()).await.expect("applied");
+    let comparison = views.compare(&rebuild).await.expect("a comparison");
+    let held = history.head();
+    history.say("talk", "ann", "Meanwhile");
+    views.apply(history.after(held)).await.expect("nobody is held up");
+    assert_eq!(comparison.checkpoint(), held);
+    let (sender, mut found) = tokio::sync::mpsc::channel(10);
+    comparison.differences(&sender).await.expect("compared");
+    assert!(found.try_recv().is_err());
+    drop(rebuild);
+    assert_shows(&views, history.events(), &USERS).await;
+}
+
+pub async fn views_that_are_behind_are_not_compared<A: Adapter>() {
+    let mut history = varied();
+    let (_adapter, views) = showing::<A>(&history).await;
+    history.say("talk", "ann", "The views don't show this yet");
+    let rebuild = views.begin_rebuild().await.expect("a rebuild");
+    rebuild.apply(history.events()).await.expect("applied");
+    assert!(matches!(views.compare(&rebuild).await, Err(Error::Behind)));
+}

@@ -11,10 +11,11 @@ use tokio::time::{sleep, timeout};
 use verbatim_postgres::{Database, PATIENCE};
 use verbatim_protocol::{JournalId, Recorded};
 
+use super::compare::PostgresComparison;
 use super::schema::{self, Schema};
 use super::{PostgresViews, store};
 use crate::batch::following;
-use crate::{Error, Rebuild, Rebuildable};
+use crate::{Comparison, Error, Rebuild, Rebuildable};
 
 /// Held by the one who rebuilds, whichever process that is.
 const REBUILDING: i64 = 0x7665_7262_7265_6275;
@@ -85,6 +86,15 @@ impl Rebuildable for PostgresViews {
         self.checkpoint.fetch_max(checkpoint, Ordering::AcqRel);
         rebuild.holder = None;
         Ok(())
+    }
+
+    async fn compare<'v>(
+        &'v self,
+        rebuild: &'v PostgresRebuild,
+    ) -> Result<Box<dyn Comparison + 'v>, Error> {
+        let unreachable = verbatim_postgres::Error::Unreachable;
+        let connection = self.database.pool().acquire().await.map_err(unreachable)?.detach();
+        Ok(Box::new(PostgresComparison::begin(connection, rebuild.checkpoint()).await?))
     }
 }
 

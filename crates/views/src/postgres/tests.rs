@@ -5,6 +5,7 @@ use verbatim_postgres::testing::TestDatabase;
 use super::*;
 use crate::conformance::compare::assert_shows;
 use crate::conformance::history::{History, varied};
+use crate::conformance::rebuilding::differences;
 use crate::conformance::{Adapter, JOURNAL, rebuild};
 use crate::{Rebuild, Rebuildable, Views};
 
@@ -190,4 +191,29 @@ async fn while_the_database_is_away_it_is_unavailable_within_five_seconds_and_th
         assert!(Instant::now() < end, "{error}");
     }
     assert_shows(&views, history.events(), &USERS).await;
+}
+
+#[tokio::test]
+async fn each_row_that_differs_from_a_rebuild_is_told() {
+    let place = Place::start().await;
+    let history = varied();
+    let views = place.open(JOURNAL).await;
+    views.apply(history.events()).await.expect("applied");
+    for tampering in [
+        "update views.messages set content = 'forged' where position = (select min(position) from views.messages)",
+        "delete from views.members where joined_position = (select max(joined_position) from views.members)",
+        "insert into views.refreshes (position, list, user_id) values (999, 'conversations', 'eve')",
+    ] {
+        sqlx::query(tampering).execute(views.database.pool()).await.expect("tampered");
+    }
+    let found = differences(&views, &history, 0).await;
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found.iter().any(|told| told.starts_with("messages, position = ")
+        && told.contains("has content = \"\\\\x666f72676564\"; rebuilt: content = ")));
+    assert!(
+        found.iter().any(|told| told.starts_with("members, ") && told.ends_with(": is missing"))
+    );
+    assert!(found.contains(&"refreshes, position = 999: is one too many".to_owned()));
+    rebuild(&views, history.events()).await.expect("rebuilt");
+    assert_eq!(differences(&views, &history, 3).await, [""; 0]);
 }

@@ -14,9 +14,10 @@ use verbatim_protocol::Recorded;
 use verbatim_sqlite::Database;
 
 use super::SqliteViews;
+use super::compare::SqliteComparison;
 use super::rows::not_written;
 use super::store::{Store, beside, closed, exists, remove, unavailable, unbroken};
-use crate::{Error, Rebuild, Rebuildable};
+use crate::{Comparison, Error, Rebuild, Rebuildable};
 
 /// How long the beginning of a rebuild waits for the end of another.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -105,6 +106,13 @@ impl Rebuildable for SqliteViews {
             renamed
         })
         .await
+    }
+
+    async fn compare<'v>(
+        &'v self,
+        rebuild: &'v SqliteRebuild,
+    ) -> Result<Box<dyn Comparison + 'v>, Error> {
+        Ok(Box::new(SqliteComparison::begin(self, &rebuild.store).await?))
     }
 }
 

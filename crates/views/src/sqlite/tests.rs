@@ -9,6 +9,7 @@ use super::SqliteViews;
 use super::store::FOLD_AFTER;
 use crate::conformance::compare::assert_shows;
 use crate::conformance::history::{History, varied};
+use crate::conformance::rebuilding::differences;
 use crate::conformance::{Adapter, JOURNAL, rebuild};
 use crate::{Error, Rebuild, Rebuildable, Views};
 
@@ -322,4 +323,33 @@ fn with_rows(statement: &str, rows: usize) -> String {
     let columns = head.split_once('(').and_then(|(_, rest)| rest.split_once(')')).expect("columns");
     let row = format!("({})", vec!["1"; columns.0.split(',').count()].join(", "));
     statement.replace(":rows", &vec![row; rows].join(", "))
+}
+
+#[tokio::test]
+async fn each_row_that_differs_from_a_rebuild_is_told() {
+    let files = Files::new();
+    let history = varied();
+    let views = files.open(JOURNAL).await;
+    views.apply(history.events()).await.expect("applied");
+    files.close(views).await;
+    for tampering in [
+        "update messages set content = 'forged' where position = (select min(position) from messages)",
+        "delete from members where joined_position = (select max(joined_position) from members)",
+        "insert into refreshes (position, list, user_id) values (999, 'conversations', 'eve')",
+        "delete from recent_index where position = (select max(position) from recent_index)",
+    ] {
+        files.tamper(tampering).await;
+    }
+    let views = files.open(JOURNAL).await;
+    let found = differences(&views, &history, 0).await;
+    assert_eq!(found.len(), 4, "{found:#?}");
+    let told = |start: &str, end: &str| {
+        found.iter().any(|told| told.starts_with(start) && told.contains(end))
+    };
+    assert!(told("messages, position = ", "has content = 'forged'; rebuilt: content = "));
+    assert!(told("members, ", ": is missing"));
+    assert!(told("refreshes, position = 999", ": is one too many"));
+    assert!(told("message index, ", ": is missing"));
+    rebuild(&views, history.events()).await.expect("rebuilt");
+    assert_eq!(differences(&views, &history, 3).await, [""; 0]);
 }

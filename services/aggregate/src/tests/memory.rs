@@ -137,11 +137,40 @@ fn unavailable() -> Error {
 }
 
 #[async_trait]
-impl Journal for MemoryJournal {
+impl verbatim_journal::Log for MemoryJournal {
     fn id(&self) -> JournalId {
         JournalId(Uuid::from_u128(1))
     }
 
+    async fn head(&self) -> Result<u64, Error> {
+        self.check_up()?;
+        Ok(self.log().events.len() as u64)
+    }
+
+    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
+        self.check_up()?;
+        Ok(self.log().events.iter().skip(after as usize).take(limit).cloned().collect())
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Recorded>>, Error> {
+        tokio::task::yield_now().await;
+        self.check_up()?;
+        let log = self.log();
+        let events = log.streams.get(stream).map(Vec::as_slice).unwrap_or_default();
+        let page: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
+        self.stream_reads.fetch_add(1, Ordering::Relaxed);
+        self.events_read.fetch_add(page.len() as u64, Ordering::Relaxed);
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
     async fn append_in_lanes(
         &self,
         batch: Vec<Append>,
@@ -170,32 +199,6 @@ impl Journal for MemoryJournal {
 
     async fn check_writable(&self) -> Result<(), Error> {
         self.check_up()
-    }
-
-    async fn head(&self) -> Result<u64, Error> {
-        self.check_up()?;
-        Ok(self.log().events.len() as u64)
-    }
-
-    async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
-        self.check_up()?;
-        Ok(self.log().events.iter().skip(after as usize).take(limit).cloned().collect())
-    }
-
-    async fn read_stream(
-        &self,
-        stream: &StreamId,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Arc<Recorded>>, Error> {
-        tokio::task::yield_now().await;
-        self.check_up()?;
-        let log = self.log();
-        let events = log.streams.get(stream).map(Vec::as_slice).unwrap_or_default();
-        let page: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
-        self.stream_reads.fetch_add(1, Ordering::Relaxed);
-        self.events_read.fetch_add(page.len() as u64, Ordering::Relaxed);
-        Ok(page)
     }
 
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {

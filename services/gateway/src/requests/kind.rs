@@ -13,8 +13,10 @@ pub enum Kind {
     MessageGet,
     StreamGet,
     StreamAck,
-    /// REST only.
+    /// REST only, as are those below.
     DeliveriesGet,
+    AuditEventsGet,
+    AuditConversationGet,
 }
 
 impl Kind {
@@ -49,6 +51,8 @@ impl Kind {
             Self::StreamGet => "stream:get",
             Self::StreamAck => "stream:ack",
             Self::DeliveriesGet => "deliveries:get",
+            Self::AuditEventsGet => "audit-events:get",
+            Self::AuditConversationGet => "audit-conversation:get",
         }
     }
 
@@ -65,6 +69,8 @@ impl Kind {
             Self::StreamGet => "stream:page",
             Self::StreamAck => "stream:ack",
             Self::DeliveriesGet => "deliveries:receive",
+            Self::AuditEventsGet => "audit-events:receive",
+            Self::AuditConversationGet => "audit-conversation:receive",
         }
     }
 }
@@ -89,7 +95,14 @@ mod tests {
         ] {
             assert_eq!(Kind::of_event(kind.as_str()), Some(kind));
         }
-        for unknown in ["", "message:edit", "deliveries:get", "message:receive", "MESSAGE:SEND"] {
+        for unknown in [
+            "",
+            "message:edit",
+            "deliveries:get",
+            "audit-events:get",
+            "message:receive",
+            "MESSAGE:SEND",
+        ] {
             assert_eq!(Kind::of_event(unknown), None, "{unknown}");
         }
     }

@@ -5,6 +5,7 @@
 //! Socket.IO and REST send as it is.
 
 mod acks;
+mod audit;
 mod connections;
 mod conversations;
 pub mod envelope;
@@ -38,6 +39,7 @@ use crate::{Ports, Settings};
 use acks::Acks;
 use limiter::{Class, Limiter};
 
+pub use audit::{AsOf, AuditLines, ConversationStood};
 pub use envelope::{envelope, failure_envelope};
 pub use kind::Kind;
 
@@ -180,12 +182,49 @@ impl Requests {
             Kind::DeliveriesGet => {
                 self.answered(kind, started, messages::deliveries(core, caller, payload))
             }
+            Kind::AuditEventsGet => {
+                self.answered(kind, started, audit::events(core, caller, payload))
+            }
+            Kind::AuditConversationGet => {
+                self.answered(kind, started, audit::conversation(core, caller, payload))
+            }
         }
     }
 
     /// What became of a message for each of its recipients. REST only.
     pub fn deliveries(&self, caller: &Arc<Caller>, message_id: &str) -> AnswerFuture {
         self.take(caller, Kind::DeliveriesGet, Some(message_id))
+    }
+
+    /// Events of the log. REST only; the caller is an admin.
+    pub fn audit_events(&self, caller: &Arc<Caller>, payload: &str) -> AnswerFuture {
+        self.take(caller, Kind::AuditEventsGet, Some(payload))
+    }
+
+    /// All events of the log that were asked for, as lines of JSON; whoever reads them sets the pace.
+    /// REST only; the caller is an admin.
+    ///
+    /// # Errors
+    /// As [`audit_events`](Self::audit_events). An error that comes later ends the lines.
+    pub async fn audit_lines(
+        &self,
+        caller: &Arc<Caller>,
+        payload: &str,
+    ) -> Result<AuditLines, Failure> {
+        let (core, kind) = (&self.core, Kind::AuditEventsGet);
+        let lines = async {
+            core.limiter.take(&caller.user_id, Class::Others, Instant::now())?;
+            audit::lines(core, caller, payload).await
+        };
+        let outcome = lines.await;
+        let became = outcome.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "ok");
+        core.metrics.request(kind.as_str(), became);
+        outcome
+    }
+
+    /// A conversation as it stood. REST only; the caller is an admin.
+    pub fn audit_conversation(&self, caller: &Arc<Caller>, payload: &str) -> AnswerFuture {
+        self.take(caller, Kind::AuditConversationGet, Some(payload))
     }
 
     /// Counts the outcome, whenever there is one.

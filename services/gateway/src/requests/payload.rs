@@ -209,6 +209,30 @@ pub struct StreamAck {
     pub cursor: String,
 }
 
+/// Which events of the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEventsGet {
+    pub from: Option<String>,
+    pub to: Option<String>,
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    pub conversation: Option<ConversationId>,
+    pub actor: Option<UserId>,
+    pub cursor: Option<String>,
+    pub limit: Option<u32>,
+}
+
+/// A conversation as it stood.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditConversationGet {
+    pub conversation_id: ConversationId,
+    pub as_of: Option<String>,
+    pub cursor: Option<String>,
+    pub limit: Option<u32>,
+}
+
 fn number(field: &str, value: Option<u64>) -> Result<(), Failure> {
     match value {
         Some(value) if value > MAX_NUMBER => Err(refused(field, "must be at most 2^53 - 1")),
@@ -353,6 +377,18 @@ impl MessageGet {
 }
 
 impl StreamGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        limit(self.limit)
+    }
+}
+
+impl AuditEventsGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        limit(self.limit)
+    }
+}
+
+impl AuditConversationGet {
     pub(super) fn check(&self) -> Result<(), Failure> {
         limit(self.limit)
     }

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use http::StatusCode;
-use poem::{IntoResponse, Response};
+use http::header::{ACCEPT, VARY};
+use poem::{Body, IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{
     MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
 use verbatim_protocol::error::Failed;
-use verbatim_protocol::{ErrorCode, Failure};
+use verbatim_protocol::{Envelope, ErrorCode, Failure};
 
-use super::contract::{ALWAYS, Contract, GUARDED};
+use super::contract::{ALWAYS, AuditEventsGet, Contract, GUARDED};
 use super::failure::{self, JSON};
 use super::schema::{self, Side};
-use crate::requests::Answer;
+use crate::requests::{Answer, AuditLines};
 
 /// What a call answers, as its contract says.
 pub(super) struct Reply<C>(pub Result<Answer, Failure>, pub PhantomData<fn() -> C>);
@@ -65,6 +66,45 @@ impl<C: Contract> ApiResponse for Reply<C> {
         schema::register::<Failed>(registry, Side::Sent);
     }
 }
+
+/// Events of the log: a page of them, or lines of all.
+pub(super) enum Events {
+    Page(Reply<AuditEventsGet>),
+    Lines(AuditLines),
+}
+
+impl IntoResponse for Events {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Page(reply) => reply.into_response(),
+            Self::Lines(lines) => Response::builder()
+                .content_type(NDJSON)
+                .header(VARY, ACCEPT)
+                .body(Body::from_bytes_stream(lines)),
+        }
+    }
+}
+
+impl ApiResponse for Events {
+    fn meta() -> MetaResponses {
+        let mut meta = Reply::<AuditEventsGet>::meta();
+        for response in meta.responses.iter_mut().filter(|response| response.status == Some(200)) {
+            response.content.push(MetaMediaType {
+                content_type: NDJSON,
+                schema: schema::reference::<Envelope<'static>>(),
+            });
+        }
+        meta
+    }
+
+    fn register(registry: &mut Registry) {
+        Reply::<AuditEventsGet>::register(registry);
+        schema::register::<Envelope<'static>>(registry, Side::Sent);
+    }
+}
+
+/// Values of JSON, one a line.
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 const UNSUPPORTED_MEDIA_TYPE: u16 = StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16();
 

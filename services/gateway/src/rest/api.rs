@@ -1,19 +1,23 @@
 //! The calls of the API.
 
+use http::header::ACCEPT;
 use poem::Request;
 use poem_openapi::{OpenApi, Tags};
 use serde_json::{Map, Value};
-use verbatim_domain::{ConversationId, MessageId};
+use verbatim_audit::EventType;
+use verbatim_domain::{ConversationId, MessageId, UserId};
 use verbatim_protocol::client::NoExtra;
 use verbatim_protocol::{Failure, Timestamp};
 
 use super::address::{Address, split};
-use super::answer::Reply;
+use super::answer::{Events, NDJSON, Reply};
 use super::contract::{
     self, ConnectionId, ConnectionInfo, Health, Instructions, MessageBody, Protocol, ReadBody,
     Status,
 };
-use super::extract::{Authorized, Cursor, Flag, InBody, InQuery, Limit, Path, Sequence, shared};
+use super::extract::{
+    Authorized, Cursor, Flag, InBody, InQuery, Limit, LogPlace, Path, Sequence, shared,
+};
 use crate::requests::{Answer, payload};
 use crate::settings::PublicUrl;
 
@@ -32,6 +36,8 @@ enum Tag {
     Notifications,
     /// Every message of every conversation of the caller's, in order.
     Stream,
+    /// What was recorded, and what stood when. For admins.
+    Audit,
     /// For those who keep the server running.
     Operations,
 }
@@ -276,6 +282,88 @@ impl Api {
         caller.ask("stream:ack", body.0).await.into()
     }
 
+    /// Events of the log
+    ///
+    /// In the order in which they were recorded. The end of the log as of the first page is the end
+    /// of the list, whatever comes meanwhile. Where few events are chosen, a page may have fewer than
+    /// its limit, or none, though there are more: only a `nextCursor` of `null` is the end. With
+    /// `Accept: application/x-ndjson` all of them come at once, a line each.
+    ///
+    /// For admins. Each call is recorded in the log before it is answered.
+    #[oai(
+        path = "/app/audit/events",
+        method = "get",
+        tag = "Tag::Audit",
+        operation_id = "getAuditEvents"
+    )]
+    #[allow(clippy::too_many_arguments, reason = "they are the call's parameters")]
+    async fn audit_events(
+        &self,
+        request: &Request,
+        caller: Authorized,
+        /// The first position, or the time from which on; included.
+        from: InQuery<LogPlace>,
+        /// The last position, or the time until which; included. The end of the log when left out.
+        to: InQuery<LogPlace>,
+        /// Only events of this type.
+        #[oai(name = "type")]
+        event_type: InQuery<EventType>,
+        /// Only of this conversation, notifications and audits included.
+        conversation: InQuery<ConversationId>,
+        /// Only what this user brought about.
+        actor: InQuery<UserId>,
+        /// The `nextCursor` of the page before; `from` and `to` are ignored then.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Events {
+        let payload = object([
+            ("from", from.0),
+            ("to", to.0),
+            ("type", event_type.0),
+            ("conversation", conversation.0),
+            ("actor", actor.0),
+            ("cursor", cursor.0),
+            ("limit", limit.0),
+        ]);
+        if !wants_lines(request) {
+            return Events::Page(caller.ask_for_events(payload).await.into());
+        }
+        match caller.ask_for_lines(payload).await {
+            Ok(lines) => Events::Lines(lines),
+            Err(failure) => Events::Page(Err(failure).into()),
+        }
+    }
+
+    /// A conversation as it stood
+    ///
+    /// With its members, how far each had read, and its messages from the first, page by page.
+    ///
+    /// For admins. Each call is recorded in the log before it is answered.
+    #[oai(
+        path = "/app/audit/conversations/:id",
+        method = "get",
+        tag = "Tag::Audit",
+        operation_id = "getAuditConversation"
+    )]
+    async fn audit_conversation(
+        &self,
+        caller: Authorized,
+        /// The conversation.
+        id: Path<ConversationId>,
+        /// After the event of this position, or after all that was recorded until this time; now when
+        /// left out.
+        #[oai(name = "asOf")]
+        as_of: InQuery<LogPlace>,
+        /// The `nextCursor` of the page before; `asOf` is ignored then.
+        cursor: InQuery<Cursor>,
+        /// Messages of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::AuditConversationGet> {
+        let payload = object([("asOf", as_of.0), ("cursor", cursor.0), ("limit", limit.0)]);
+        caller.ask_how_it_stood(in_conversation(payload, id.0)).await.into()
+    }
+
     /// Whether the server runs
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operations", operation_id = "getHealth")]
     async fn healthz(&self) -> Reply<contract::Healthy> {
@@ -292,6 +380,16 @@ impl Api {
 
 fn healthy() -> Answer {
     Answer::new(Health { status: Status::Ok }, NoExtra {})
+}
+
+/// Whether the client names lines of JSON among what it accepts.
+fn wants_lines(request: &Request) -> bool {
+    let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = accepted.flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let essence = range.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case(NDJSON)
+    })
 }
 
 /// The parameters that were given, as a payload.

@@ -10,9 +10,9 @@ use verbatim_protocol::client::{
     TotalConnections, Unread,
 };
 use verbatim_protocol::presence::Connection;
-use verbatim_protocol::{ErrorCode, Timestamp};
+use verbatim_protocol::{Envelope, ErrorCode, Timestamp};
 
-use crate::requests::payload;
+use crate::requests::{ConversationStood, payload};
 
 /// A call's answers.
 pub(super) trait Contract {
@@ -72,6 +72,8 @@ contract!(MessageSend, Success<Message, Duplicate>, MADE,
     [BadRequest, NotFound, IdempotencyConflict] with body);
 contract!(DeliveriesGet, Success<Vec<Delivery>, More>, FOUND, [BadRequest, NotFound]);
 contract!(StreamGet, Success<Vec<Message>, More>, FOUND, [BadRequest, CursorExpired]);
+contract!(AuditEventsGet, Success<Vec<Envelope<'static>>, More>, FOUND, [BadRequest]);
+contract!(AuditConversationGet, Success<ConversationStood, More>, FOUND, [BadRequest, NotFound]);
 contract!(StreamAck, Success<Acknowledged>, DONE, [BadRequest, CursorExpired] with body);
 contract!(Healthy, Success<Health>, FOUND, [] for everyone);
 contract!(Ready, Success<Health>, FOUND, [Unavailable] for everyone);

@@ -15,13 +15,15 @@ use poem_openapi::registry::{
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
+use verbatim_audit::EventType;
+use verbatim_domain::{ConversationId, UserId};
 use verbatim_protocol::{ErrorCode, Failure};
 
 use super::Shared;
 use super::failure::Refused;
 use super::schema::{self, Side};
 use crate::auth::Rejection;
-use crate::requests::{Answer, Caller};
+use crate::requests::{Answer, AuditLines, Caller};
 
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,6 +39,24 @@ impl Authorized {
     pub async fn ask(&self, event: &str, payload: Map<String, Value>) -> Result<Answer, Failure> {
         let payload = Value::Object(payload).to_string();
         self.shared.requests.start(&self.caller, event, Some(&payload)).await
+    }
+
+    /// Asks for events of the log.
+    pub async fn ask_for_events(&self, payload: Map<String, Value>) -> Result<Answer, Failure> {
+        let payload = Value::Object(payload).to_string();
+        self.shared.requests.audit_events(&self.caller, &payload).await
+    }
+
+    /// Asks for all events of a part of the log, as lines.
+    pub async fn ask_for_lines(&self, payload: Map<String, Value>) -> Result<AuditLines, Failure> {
+        let payload = Value::Object(payload).to_string();
+        self.shared.requests.audit_lines(&self.caller, &payload).await
+    }
+
+    /// Asks how a conversation stood.
+    pub async fn ask_how_it_stood(&self, payload: Map<String, Value>) -> Result<Answer, Failure> {
+        let payload = Value::Object(payload).to_string();
+        self.shared.requests.audit_conversation(&self.caller, &payload).await
     }
 
     /// Asks what became of a message.
@@ -178,6 +198,8 @@ pub(super) struct Limit;
 pub(super) struct Sequence;
 /// True or false.
 pub(super) struct Flag;
+/// A place in the log.
+pub(super) struct LogPlace;
 
 macro_rules! parameter {
     ($name:ident, $rule:literal, $read:expr, $schema:tt) => {
@@ -211,8 +233,28 @@ parameter!(Limit, "must be a whole number", whole_number,
     { "type": "integer", "minimum": 1, "maximum": 200 });
 parameter!(Sequence, "must be a whole number", whole_number,
     { "type": "integer", "format": "int64", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 });
+parameter!(LogPlace, "must be text", |text| Some(Value::from(text)), {
+    "description": "A position, 1, 2, 3 …, or an RFC 3339 time with its offset",
+    "type": "string",
+    "pattern": "^([1-9][0-9]{0,17}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}.*)$",
+    "example": "2024-01-01T10:00:00Z",
+});
 parameter!(Flag, "must be true or false", |text| text.parse::<bool>().ok().map(Value::from),
     { "type": "boolean" });
+
+macro_rules! text_parameter {
+    ($($name:ident)+) => {
+        $(impl Parameter for $name {
+            const RULE: &'static str = "must be text";
+
+            fn read(text: &str) -> Option<Value> {
+                Some(Value::from(text))
+            }
+        })+
+    };
+}
+
+text_parameter! { ConversationId UserId EventType }
 
 /// A JSON object in the body. Without `REQUIRED`, no body counts as `{}`.
 pub(super) struct InBody<T, const REQUIRED: bool = true>(

@@ -1,7 +1,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use verbatim_domain::inbox::DeliveryOutcome;
-use verbatim_journal::Journal;
+use verbatim_journal::Log;
 use verbatim_protocol::client::Acknowledged;
 use verbatim_protocol::{JournalId, StreamCursor};
 use verbatim_views::Views;

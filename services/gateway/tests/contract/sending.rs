@@ -1,6 +1,6 @@
 use http::StatusCode;
 use serde_json::{Value, json};
-use verbatim_journal::Journal;
+use verbatim_journal::Log;
 use verbatim_protocol::ErrorCode;
 
 use super::world::{World, caller};

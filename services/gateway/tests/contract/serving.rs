@@ -4,7 +4,7 @@ use http::header::HOST;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use verbatim_gateway::settings::{PublicUrl, Settings};
-use verbatim_journal::Journal;
+use verbatim_journal::Log;
 
 use super::world::{World, request, settings};
 

@@ -30,7 +30,7 @@ use verbatim_gateway::rest::Rest;
 use verbatim_gateway::settings::{
     ConnectionList, Limits, Origins, Settings, TokenKey, TokenSettings,
 };
-use verbatim_journal::Journal;
+use verbatim_journal::Log;
 use verbatim_journal::sqlite::SqliteJournal;
 use verbatim_protocol::command::CommandEnvelope;
 use verbatim_protocol::{Command, CommandKey, Timestamp};

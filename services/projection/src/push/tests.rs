@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use verbatim_bus::Subscription;
-use verbatim_journal::Journal;
+use verbatim_journal::Log;
 use verbatim_views::Views;
 
 use super::*;

@@ -6,7 +6,7 @@ use cqrs_es::Aggregate;
 use tokio::sync::watch;
 use uuid::Uuid;
 use verbatim_domain::{Event, Inbox, StreamId, UserId};
-use verbatim_journal::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
+use verbatim_journal::{Append, Appended, Error, Journal, LaneProgress, Log, Snapshot};
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
 
 use super::Faults;
@@ -123,21 +123,9 @@ fn not_needed<T>() -> Result<T, Error> {
 }
 
 #[async_trait]
-impl Journal for MemoryJournal {
+impl Log for MemoryJournal {
     fn id(&self) -> JournalId {
         JournalId(Uuid::from_u128(42))
-    }
-
-    async fn append_in_lanes(
-        &self,
-        _: Vec<Append>,
-        _: Vec<LaneProgress>,
-    ) -> Result<Vec<Appended>, Error> {
-        not_needed()
-    }
-
-    async fn check_writable(&self) -> Result<(), Error> {
-        not_needed()
     }
 
     async fn head(&self) -> Result<u64, Error> {
@@ -164,6 +152,21 @@ impl Journal for MemoryJournal {
         _: u64,
         _: usize,
     ) -> Result<Vec<Arc<Recorded>>, Error> {
+        not_needed()
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn append_in_lanes(
+        &self,
+        _: Vec<Append>,
+        _: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, Error> {
+        not_needed()
+    }
+
+    async fn check_writable(&self) -> Result<(), Error> {
         not_needed()
     }
 

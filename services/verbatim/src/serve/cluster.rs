@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use verbatim_aggregate::Aggregate;
 use verbatim_bus::{Bus, Nats};
 use verbatim_gateway::Gateway;
-use verbatim_journal::{Journal, PostgresJournal};
+use verbatim_journal::{Log, PostgresJournal};
 use verbatim_postgres::Database;
 use verbatim_projection::Projection;
 use verbatim_views::PostgresViews;

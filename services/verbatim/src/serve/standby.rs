@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verbatim_bus::Bus;
-use verbatim_journal::{Journal, PostgresJournal};
+use verbatim_journal::{Log, PostgresJournal};
 use verbatim_postgres::Database;
 use verbatim_projection::{Ports, Projection};
 use verbatim_state::{Leases, PostgresState};

@@ -1,12 +1,12 @@
 use serde_json::json;
 use uuid::Uuid;
 use verbatim_domain::{
-    AggregateType, ConversationEvent, InboxEvent,
+    AggregateType, ConversationEvent, Event, InboxEvent, StreamId,
     conversation::{MessageSent, PersonalMessage},
     inbox::{DeliveryAdvanced, DeliveryOutcome},
 };
-use verbatim_protocol::List;
 use verbatim_protocol::presence::Change;
+use verbatim_protocol::{CommandKey, List, Timestamp};
 
 use super::*;
 

@@ -8,7 +8,7 @@ use verbatim_postgres::testing::TestDatabase;
 use super::proxy::{Mode, Proxy};
 use super::{LONG, PostgresJournal, claims, cursor, first_in, progress, renewed, stream_in};
 use crate::conformance::{Place, append_one, committed, duplicate, message, read_all};
-use crate::{Appended, Claim, Error, Journal, Lanes, Snapshot};
+use crate::{Appended, Claim, Error, Journal, Lanes, Log, Snapshot};
 
 /// A journal at the other end of a proxy, by one connection that has appended before, and the claims
 /// of its worker.

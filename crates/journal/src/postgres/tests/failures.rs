@@ -5,7 +5,7 @@ use verbatim_protocol::Timestamp;
 
 use super::{PostgresJournal, first_in, run, stream_in};
 use crate::conformance::{Place, append_one, committed, conversation, message, messages, read_all};
-use crate::{Appended, Error, Journal};
+use crate::{Appended, Error, Journal, Log};
 
 #[tokio::test]
 async fn events_can_be_neither_changed_nor_removed() {

@@ -7,7 +7,7 @@ use super::{
     stream_in,
 };
 use crate::conformance::{Place, append_one, committed, duplicate, message, messages, read_all};
-use crate::{Appended, Claim, DeadLetter, Error, Journal, LaneProgress, Lanes};
+use crate::{Appended, Claim, DeadLetter, Error, Journal, LaneProgress, Lanes, Log};
 
 /// Two workers of one journal; the second has just taken lane 5 from the first. The first's claims,
 /// as it still believes.

@@ -7,7 +7,7 @@ use verbatim_postgres::testing::TestDatabase;
 
 use super::{LONG, WAITING, claims, count, first_in, progress, renewed, run, stream_in, until};
 use crate::conformance::{Place, append_one, committed, message, positions, read_all};
-use crate::{Appended, Journal, Lanes};
+use crate::{Appended, Journal, Lanes, Log};
 
 /// The head's lock, until it is dropped.
 struct HeldHead(sqlx::PgConnection);

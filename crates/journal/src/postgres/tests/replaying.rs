@@ -5,7 +5,7 @@ use postgres_es::PostgresEventRepository;
 use verbatim_domain::{Conversation, Event, StreamId};
 use verbatim_postgres::testing::TestDatabase;
 
-use crate::Journal;
+use crate::Log;
 use crate::conformance::{Place, append_one, committed, conversation, message, messages};
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::super::{SqliteJournal, restore, verify};
 use super::{Folder, fill, stream};
 use crate::conformance::Place;
-use crate::{Error, Journal};
+use crate::{Error, Log};
 
 fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)

@@ -8,7 +8,7 @@ use verbatim_protocol::Timestamp;
 
 use super::{Folder, SqliteJournal, fill, joined, stream};
 use crate::conformance::Place;
-use crate::{Appended, Error, Journal};
+use crate::{Appended, Error, Journal, Log};
 
 async fn run(journal: &SqliteJournal, sql: &str) -> Result<(), rusqlite::Error> {
     let sql = sql.to_owned();

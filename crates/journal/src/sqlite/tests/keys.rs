@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::verify;
+use super::super::{SqliteLog, verify};
 use super::{Folder, SqliteJournal, joined, stream};
 use crate::conformance::Place;
-use crate::{Append, Appended, Error, Import, Journal};
+use crate::{Append, Appended, Error, Import, Journal, Log};
 
 /// Appends to some streams, and gives what was appended.
 async fn filled(journal: &SqliteJournal, batches: u64) -> Vec<Append> {
@@ -56,6 +56,25 @@ async fn keys_are_found_wherever_they_are() {
     let journal = folder.open().await;
     assert_eq!(ask(&journal, "select indexed from journal").await, 1_200);
     assert_holds(&journal, &appended).await;
+}
+
+#[tokio::test]
+async fn who_reads_beside_the_writer_finds_all_of_a_stream() {
+    let folder = Folder::new().await;
+    let journal = folder.open().await;
+    filled(&journal, 120).await;
+    let indexed = ask(&journal, "select indexed from journal").await;
+    assert!(indexed > 0 && indexed < 1_200, "{indexed}: some are entered, some not");
+    let log = SqliteLog::open(&folder.file()).await.expect("a log");
+    for name in 0..10 {
+        let stream = stream(&format!("c{name}"));
+        for (after, limit) in [(0, 1_000), (0, 7), (3, 50), (100, 1_000), (119, 5), (120, 5)] {
+            let found = log.read_stream(&stream, after, limit).await.expect("events");
+            let held = journal.read_stream(&stream, after, limit).await.expect("events");
+            assert_eq!(found.len() as u64, (120 - after).min(limit as u64));
+            assert_eq!(found, held);
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use verbatim_domain::{ConversationId, MessageId, NotificationId, StreamId, UserId};
-use verbatim_journal::{Append, Appended, Journal, LaneProgress, Snapshot};
+use verbatim_journal::{Append, Appended, Journal, LaneProgress, Log, Snapshot};
 use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
 use verbatim_protocol::{CommandKey, JournalId, Push, Recorded};
 use verbatim_views::{Members, MessageRange, PageRequest, StreamMessage, Views};
@@ -18,21 +18,9 @@ fn no<T>() -> Result<T, verbatim_views::Error> {
 }
 
 #[async_trait]
-impl Journal for World {
+impl Log for World {
     fn id(&self) -> JournalId {
         self.id
-    }
-
-    async fn append_in_lanes(
-        &self,
-        _: Vec<Append>,
-        _: Vec<LaneProgress>,
-    ) -> Result<Vec<Appended>, verbatim_journal::Error> {
-        unreachable!("a gateway appends nothing")
-    }
-
-    async fn check_writable(&self) -> Result<(), verbatim_journal::Error> {
-        self.check().map_err(|error| verbatim_journal::Error::Unavailable(Box::new(error)))
     }
 
     async fn head(&self) -> Result<u64, verbatim_journal::Error> {
@@ -57,6 +45,21 @@ impl Journal for World {
         _: usize,
     ) -> Result<Vec<Arc<Recorded>>, verbatim_journal::Error> {
         unreachable!("a gateway reads no events")
+    }
+}
+
+#[async_trait]
+impl Journal for World {
+    async fn append_in_lanes(
+        &self,
+        _: Vec<Append>,
+        _: Vec<LaneProgress>,
+    ) -> Result<Vec<Appended>, verbatim_journal::Error> {
+        unreachable!("a gateway appends nothing")
+    }
+
+    async fn check_writable(&self) -> Result<(), verbatim_journal::Error> {
+        self.check().map_err(|error| verbatim_journal::Error::Unavailable(Box::new(error)))
     }
 
     async fn find_by_key(

@@ -1,0 +1,85 @@
+//! The events of a range, in order.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use verbatim_journal::{Error, Log};
+use verbatim_protocol::Recorded;
+
+use crate::Range;
+
+/// Pages that are read ahead of who takes them.
+const AHEAD: usize = 2;
+
+/// Pages of a range, each a statement of its own, while those before are being worked on.
+pub struct Pages(mpsc::Receiver<Result<Vec<Arc<Recorded>>, Error>>);
+
+/// Begins to read a range in pages of `size` events.
+pub fn pages(log: Arc<dyn Log>, range: Range, size: usize) -> Pages {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        let mut after = range.first - 1;
+        while after < range.last {
+            let limit = size.min((range.last - after) as usize);
+            let page = log.read_after(after, limit).await.and_then(|page| whole(page, after));
+            let last = page.as_ref().ok().and_then(|page| page.last()).map(|last| last.position);
+            // Nobody takes them any more, or nothing comes after an error.
+            let (Ok(()), Some(last)) = (sender.send(page).await, last) else { return };
+            after = last;
+        }
+    });
+    Pages(receiver)
+}
+
+/// A page inside a range is never empty.
+fn whole(page: Vec<Arc<Recorded>>, after: u64) -> Result<Vec<Arc<Recorded>>, Error> {
+    if page.is_empty() {
+        return Err(Error::Corrupt(format!(
+            "the log ends after position {after}, before its head"
+        )));
+    }
+    Ok(page)
+}
+
+impl Pages {
+    /// The next page, never empty; `None` at the end of the range.
+    ///
+    /// # Errors
+    /// The journal's. No page follows.
+    pub async fn next(&mut self) -> Option<Result<Vec<Arc<Recorded>>, Error>> {
+        self.0.recv().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::log_at;
+
+    async fn positions(range: Range, size: usize) -> Vec<Vec<u64>> {
+        let log = log_at(&[1; 10]);
+        let mut pages = pages(Arc::new(log), range, size);
+        let mut read = Vec::new();
+        while let Some(page) = pages.next().await {
+            read.push(page.expect("a page").iter().map(|event| event.position).collect());
+        }
+        read
+    }
+
+    #[tokio::test]
+    async fn pages_cover_the_range_and_nothing_else() {
+        let all = positions(Range { first: 1, last: 10 }, 4).await;
+        assert_eq!(all, [vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![9, 10]]);
+        assert_eq!(positions(Range { first: 3, last: 5 }, 2).await, [vec![3, 4], vec![5]]);
+        assert!(positions(Range { first: 11, last: 10 }, 4).await.is_empty());
+        assert!(positions(Range { first: 4, last: 3 }, 4).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_log_that_ends_before_its_head_is_corrupt() {
+        let mut pages = pages(Arc::new(log_at(&[1])), Range { first: 1, last: 2 }, 5);
+        assert!(matches!(pages.next().await, Some(Ok(page)) if page.len() == 1));
+        assert!(matches!(pages.next().await, Some(Err(Error::Corrupt(_)))));
+        assert!(pages.next().await.is_none());
+    }
+}

@@ -1,0 +1,348 @@
+//! What auditors ask for: events of the log, and what stood when. Each access is an event itself,
+//! which is committed before anything is shown.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream;
+use schemars::JsonSchema;
+use serde::Serialize;
+use verbatim_audit::as_of::{self, History};
+use verbatim_audit::{
+    Bound, ConversationAsOf, EventType, Pages, Range, Selection, conversation_as_of, pages, range,
+};
+use verbatim_domain::audit::{Accessed, ConversationAccessed, EventsAccessed, RecordAccess};
+use verbatim_domain::{AuditCommand, ConversationId, conversation};
+use verbatim_journal::Log;
+use verbatim_protocol::client::{DEFAULT_PAGE, Message, More};
+use verbatim_protocol::{Command, Envelope, Failure, JournalId, Recorded};
+
+use super::payload::{AuditConversationGet, AuditEventsGet, parse, refused};
+use super::reading::journal_failure;
+use super::{Answer, Caller, Core};
+
+/// Events that are read from the journal at once.
+const PAGE: usize = 500;
+
+/// Positions that a page looks at, at most: where few events are chosen it has fewer than its limit.
+const MAX_SCANNED: u64 = 20_000;
+
+/// When something stood.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AsOf {
+    /// The last position that is counted in.
+    pub position: u64,
+}
+
+/// A conversation as it stood, and a page of its messages.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationStood {
+    pub as_of: AsOf,
+    pub conversation: ConversationAsOf,
+    /// Ascending by `sequence`, from the first.
+    pub messages: Vec<Message>,
+}
+
+/// Lines of JSON, an event each, as they are read.
+pub type AuditLines = std::pin::Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
+
+/// What of the log is to be shown.
+struct Wanted {
+    range: Range,
+    selection: Selection,
+    limit: usize,
+    record: EventsAccessed,
+}
+
+pub(super) fn events(
+    core: &Arc<Core>,
+    caller: &Arc<Caller>,
+    payload: Option<&str>,
+) -> Result<impl Future<Output = Result<Answer, Failure>> + Send + use<>, Failure> {
+    let get: AuditEventsGet = parse(payload)?;
+    get.check()?;
+    let (core, caller) = (Arc::clone(core), Arc::clone(caller));
+    Ok(async move {
+        let Wanted { range, selection, limit, record } = wanted(&core, get).await?;
+        record_access(&core, &caller, Accessed::Events(record)).await?;
+        let (events, next) = page(&*core.ports.journal, range, &selection, limit).await?;
+        let data = envelopes(&events)?;
+        let journal = core.ports.journal.id();
+        let cursor = Cursor { list: List::Events, journal, next, last: range.last };
+        let next_cursor = (next <= range.last).then(|| cursor.to_string());
+        let count = data.len();
+        Ok(Answer::new(data, More { next_cursor }).counting(count))
+    })
+}
+
+pub(super) async fn lines(
+    core: &Arc<Core>,
+    caller: &Arc<Caller>,
+    payload: &str,
+) -> Result<AuditLines, Failure> {
+    let get: AuditEventsGet = parse(Some(payload))?;
+    get.check()?;
+    let Wanted { range, selection, record, .. } = wanted(core, get).await?;
+    record_access(core, caller, Accessed::Events(record)).await?;
+    let pages = pages(core.ports.journal.clone(), range, PAGE);
+    Ok(Box::pin(stream::unfold((pages, selection), |(mut pages, selection)| async move {
+        let lines = next_lines(&mut pages, &selection).await?;
+        Some((lines, (pages, selection)))
+    })))
+}
+
+/// The lines of the next page that has any.
+async fn next_lines(pages: &mut Pages, selection: &Selection) -> Option<std::io::Result<Bytes>> {
+    loop {
+        let page = match pages.next().await? {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "an audit was broken off");
+                return Some(Err(std::io::Error::other(error)));
+            }
+        };
+        let mut lines = Vec::new();
+        for recorded in page.iter().filter(|recorded| selection.chooses(recorded)) {
+            let written = Envelope::of(recorded)
+                .and_then(|envelope| serde_json::to_writer(&mut lines, &envelope));
+            if let Err(error) = written {
+                return Some(Err(error.into()));
+            }
+            lines.push(b'\n');
+        }
+        if !lines.is_empty() {
+            return Some(Ok(lines.into()));
+        }
+    }
+}
+
+pub(super) fn conversation(
+    core: &Arc<Core>,
+    caller: &Arc<Caller>,
+    payload: Option<&str>,
+) -> Result<impl Future<Output = Result<Answer, Failure>> + Send + use<>, Failure> {
+    let get: AuditConversationGet = parse(payload)?;
+    get.check()?;
+    let as_of = bound("asOf", get.as_of.as_deref())?;
+    let (core, caller) = (Arc::clone(core), Arc::clone(caller));
+    Ok(async move {
+        let journal = &*core.ports.journal;
+        let (position, after) = match get.cursor {
+            Some(cursor) => {
+                let cursor = Cursor::parse(&cursor, List::Messages, journal.id())?;
+                (cursor.last, cursor.next)
+            }
+            None => (settled(journal, as_of).await?, 0),
+        };
+        let id = get.conversation_id;
+        let access = ConversationAccessed { conversation_id: id.clone(), as_of: position };
+        record_access(&core, &caller, Accessed::Conversation(access)).await?;
+        let stood = conversation_as_of(journal, &id, position).await;
+        let Some(conversation) = stood.map_err(|error| journal_failure(&error))? else {
+            return Err(conversation::Error::NotFound.into());
+        };
+        let limit = get.limit.unwrap_or(DEFAULT_PAGE) as usize;
+        let (messages, next) = messages(journal, &id, position, after, limit).await?;
+        let is_last =
+            messages.last().is_none_or(|last| last.sequence == conversation.message_count);
+        let (list, journal) = (List::Messages, journal.id());
+        let cursor = Cursor { list, journal, next, last: position };
+        let next_cursor = (!is_last).then(|| cursor.to_string());
+        let count = messages.len();
+        let data = ConversationStood { as_of: AsOf { position }, conversation, messages };
+        Ok(Answer::new(data, More { next_cursor }).counting(count))
+    })
+}
+
+/// The position that a bound stands for; the head without one.
+async fn settled(log: &dyn Log, bound: Option<Bound>) -> Result<u64, Failure> {
+    match bound {
+        Some(bound) => {
+            range::position_at(log, bound).await.map_err(|error| unsettled("asOf", error))
+        }
+        None => log.head().await.map_err(|error| journal_failure(&error)),
+    }
+}
+
+/// What was asked for, settled: the cursor's range, or that of the bounds.
+async fn wanted(core: &Core, get: AuditEventsGet) -> Result<Wanted, Failure> {
+    let journal = &*core.ports.journal;
+    let selection = Selection {
+        types: get.event_type.as_deref().map(event_type).transpose()?.into_iter().collect(),
+        conversations: get.conversation.iter().cloned().collect(),
+        actors: get.actor.iter().cloned().collect(),
+        users: Vec::new(),
+    };
+    let range = if let Some(cursor) = get.cursor {
+        let Cursor { next, last, .. } = Cursor::parse(&cursor, List::Events, journal.id())?;
+        Range { first: next.max(1), last }
+    } else {
+        let (from, to) = (bound("from", get.from.as_deref())?, bound("to", get.to.as_deref())?);
+        let field = if from.is_some() { "from" } else { "to" };
+        Range::settle(journal, from, to).await.map_err(|error| unsettled(field, error))?
+    };
+    let record = EventsAccessed {
+        from: range.first,
+        to: range.last,
+        event_type: get.event_type,
+        conversation_id: get.conversation,
+        actor_id: get.actor,
+    };
+    Ok(Wanted { range, selection, limit: get.limit.unwrap_or(DEFAULT_PAGE) as usize, record })
+}
+
+/// Notes an access in the log.
+async fn record_access(core: &Core, caller: &Caller, accessed: Accessed) -> Result<(), Failure> {
+    let accessor = caller.user_id.clone();
+    let command =
+        AuditCommand::RecordAccess(RecordAccess { accessor_id: accessor.clone(), accessed });
+    core.send(Command::Audit { accessor, command }).await.map(drop)
+}
+
+/// Up to `limit` chosen events, and the position from which on to read next.
+async fn page(
+    log: &dyn Log,
+    range: Range,
+    selection: &Selection,
+    limit: usize,
+) -> Result<(Vec<Arc<Recorded>>, u64), Failure> {
+    let mut chosen = Vec::new();
+    let mut next = range.first;
+    let end = range.last.min(range.first.saturating_add(MAX_SCANNED - 1));
+    while next <= end {
+        let size = PAGE.min((end + 1 - next) as usize);
+        let page = log.read_after(next - 1, size).await.map_err(|error| journal_failure(&error))?;
+        if page.is_empty() {
+            return Err(Failure::internal());
+        }
+        for recorded in page {
+            next = recorded.position + 1;
+            if selection.chooses(&recorded) {
+                chosen.push(recorded);
+            }
+            if chosen.len() == limit {
+                return Ok((chosen, next));
+            }
+        }
+    }
+    Ok((chosen, next))
+}
+
+fn envelopes(events: &[Arc<Recorded>]) -> Result<Vec<Envelope<'_>>, Failure> {
+    let written: Result<_, _> = events.iter().map(|recorded| Envelope::of(recorded)).collect();
+    written.map_err(|error| {
+        tracing::error!(%error, "an event can't be written");
+        Failure::internal()
+    })
+}
+
+/// Up to `limit` messages above a sequence of the stream, and the sequence to go on after.
+async fn messages(
+    log: &dyn Log,
+    id: &ConversationId,
+    position: u64,
+    after: u64,
+    limit: usize,
+) -> Result<(Vec<Message>, u64), Failure> {
+    let mut messages = Vec::new();
+    let mut next = after;
+    let mut history = History::new(log, id, position).after(after);
+    while let Some(page) = history.next().await.map_err(|error| journal_failure(&error))? {
+        for recorded in page {
+            next = recorded.sequence;
+            messages.extend(as_of::message(id, &recorded));
+            if messages.len() == limit {
+                return Ok((messages, next));
+            }
+        }
+    }
+    Ok((messages, next))
+}
+
+fn event_type(name: &str) -> Result<EventType, Failure> {
+    name.parse().map_err(|_| refused("type", "must be the name of a type of event"))
+}
+
+fn bound(field: &str, text: Option<&str>) -> Result<Option<Bound>, Failure> {
+    let malformed =
+        |_| refused(field, "must be a position, or a time such as 2024-01-01T10:00:00Z");
+    text.map(str::parse).transpose().map_err(malformed)
+}
+
+fn unsettled(field: &str, error: range::Error) -> Failure {
+    match error {
+        range::Error::Bad(bad) => refused(field, &format!("can't be: {bad}")),
+        range::Error::Journal(error) => journal_failure(&error),
+    }
+}
+
+/// What a cursor is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    Events = 1,
+    Messages = 2,
+}
+
+/// Where a list goes on, and where it ends: what is appended meanwhile is no part of it.
+struct Cursor {
+    list: List,
+    journal: JournalId,
+    next: u64,
+    last: u64,
+}
+
+impl Cursor {
+    fn parse(text: &str, list: List, journal: JournalId) -> Result<Self, Failure> {
+        let mut bytes = [0; 33];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| not_a_cursor())?;
+        let (head, numbers) = bytes.split_at(17);
+        if length != bytes.len() || head[0] != list as u8 || head[1..] != *journal.0.as_bytes() {
+            return Err(not_a_cursor());
+        }
+        let number =
+            |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        Ok(Self { list, journal, next: number(&numbers[..8]), last: number(&numbers[8..]) })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut bytes = [0; 33];
+        bytes[0] = self.list as u8;
+        bytes[1..17].copy_from_slice(self.journal.0.as_bytes());
+        bytes[17..25].copy_from_slice(&self.next.to_be_bytes());
+        bytes[25..].copy_from_slice(&self.last.to_be_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+fn not_a_cursor() -> Failure {
+    refused("cursor", "must be a nextCursor of this list")
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn cursors_come_back_as_they_went_and_are_good_for_one_list_of_one_journal() {
+        let (journal, other) = (JournalId(Uuid::from_u128(7)), JournalId(Uuid::from_u128(8)));
+        let list = List::Events;
+        let text = Cursor { list, journal, next: 42, last: u64::MAX }.to_string();
+        let cursor = Cursor::parse(&text, list, journal).expect("it is one");
+        assert_eq!((cursor.next, cursor.last), (42, u64::MAX));
+        assert!(Cursor::parse(&text, list, other).is_err());
+        assert!(Cursor::parse(&text, List::Messages, journal).is_err());
+        for bad in ["", "x", "AAAA", &"A".repeat(44), &"A".repeat(20_000), "not base64 *"] {
+            assert!(Cursor::parse(bad, list, journal).is_err(), "{bad}");
+        }
+    }
+}

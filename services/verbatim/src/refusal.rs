@@ -1,0 +1,66 @@
+//! What an exit code tells of a command that reads the log.
+
+use std::fmt;
+use std::io;
+
+/// For `--help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed on the way
+  2  it can't be done as asked: a malformed or reversed range, one beyond the end of the log, an
+     unknown type or format, an output that exists
+  3  the store can't be used: it is missing, out of reach, in use by another process, or of another
+     version";
+
+/// An error whose cause decides the exit code.
+#[derive(Debug)]
+pub struct Refusal {
+    code: u8,
+    cause: anyhow::Error,
+}
+
+/// It can't be done as asked.
+pub fn bad_input(cause: impl Into<anyhow::Error>) -> anyhow::Error {
+    Refusal { code: 2, cause: cause.into() }.into()
+}
+
+/// The store can't be used.
+pub fn bad_store(cause: impl Into<anyhow::Error>) -> anyhow::Error {
+    Refusal { code: 3, cause: cause.into() }.into()
+}
+
+/// The exit code that an error ends the process with.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Refusal>().map_or(1, |refusal| refusal.code)
+}
+
+/// Whether whoever read the output has had enough, which is no failure.
+pub fn is_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.cause)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn the_cause_decides_and_what_is_said_of_it_changes_nothing() {
+        assert_eq!(exit_code(&anyhow!("on the way")), 1);
+        for (error, code) in [(bad_input(anyhow!("cause")), 2), (bad_store(anyhow!("cause")), 3)] {
+            let error = Err::<(), _>(error).context("said of it").expect_err("it is one");
+            assert_eq!(exit_code(&error), code);
+            assert_eq!(format!("{error:#}"), "said of it: cause");
+        }
+    }
+}

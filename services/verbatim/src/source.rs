@@ -1,0 +1,65 @@
+//! The log that a command reads, wherever it lies and whoever writes it meanwhile.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use secrecy::ExposeSecret;
+use verbatim_audit::{Range, Selection, range};
+use verbatim_journal::{Log, PostgresJournal, SqliteLog};
+use verbatim_postgres::Database;
+
+use crate::cli::{SelectArgs, StoreArgs};
+use crate::data::DataFolder;
+use crate::refusal::{bad_input, bad_store};
+use crate::settings;
+
+/// Events that are read at once.
+pub const PAGE: usize = 2_000;
+
+/// Opens the log for reading. Nothing of it is changed, and no writer waits.
+pub async fn open(args: &StoreArgs) -> anyhow::Result<Arc<dyn Log>> {
+    match &args.database_url {
+        Some(url) => {
+            let url = settings::postgres_url(url).map_err(bad_input)?;
+            let opened = async {
+                let database = Database::connect(url.expose_secret(), 4).await?;
+                anyhow::Ok(PostgresJournal::open(database).await?)
+            };
+            Ok(Arc::new(opened.await.context("DATABASE_URL").map_err(bad_store)?))
+        }
+        None => Ok(Arc::new(in_folder(&args.data.data_dir).await.map_err(bad_store)?)),
+    }
+}
+
+async fn in_folder(path: &Path) -> anyhow::Result<SqliteLog> {
+    let journal = DataFolder::existing(path)?.journal();
+    if !journal.exists() {
+        return Err(anyhow!("{} holds no journal", path.display()));
+    }
+    Ok(SqliteLog::open(&journal).await?)
+}
+
+/// Which part of the log.
+pub async fn range(log: &dyn Log, args: &SelectArgs) -> anyhow::Result<Range> {
+    Range::settle(log, args.from, args.to).await.map_err(settled)
+}
+
+/// Whether a range can't be settled because of what it is, or because of the log.
+pub fn settled(error: range::Error) -> anyhow::Error {
+    match error {
+        range::Error::Bad(bad) => bad_input(bad),
+        range::Error::Journal(error) => error.into(),
+    }
+}
+
+impl From<&SelectArgs> for Selection {
+    fn from(args: &SelectArgs) -> Self {
+        Self {
+            types: args.types.clone(),
+            conversations: args.conversations.clone(),
+            users: args.users.clone(),
+            actors: Vec::new(),
+        }
+    }
+}
