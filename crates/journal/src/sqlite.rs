@@ -192,12 +192,13 @@ impl Log for SqliteJournal {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Arc<Recorded>>, Error> {
+        let after = after.min(LAST);
         // Asked first: what is no longer there by now, the table has.
         let recent: Vec<_> = self.recent().of_stream(stream, after).take(limit).collect();
         let rows = sqlx::query(include_str!("sqlite/read_stream.sql"))
             .bind(stream.aggregate_type.as_str())
             .bind(&*stream.aggregate_id)
-            .bind(after.min(LAST) as i64)
+            .bind(after as i64)
             .bind(limit as i64)
             .fetch_all(self.database.readers())
             .await
