@@ -76,6 +76,7 @@ describe('the audit API', () => {
     ['a reversed range', 'from=5&to=3', 'from'],
     ['a range beyond the end', 'to=999999999', 'to'],
     ['a time that is yet to come', 'to=2999-01-01T00:00:00Z', 'to'],
+    ['a beginning that is yet to come', 'from=2999-01-01T00:00:00Z', 'from'],
     ['an unknown type', 'type=Nonsense', 'type'],
     ['a malformed conversation', 'conversation=no%20id', 'conversation'],
     ['a malformed actor', 'actor=', 'actor'],
@@ -94,6 +95,22 @@ describe('the audit API', () => {
       assert.equal((await all()).length, before);
     });
   }
+
+  test('refuses a cursor that no page has given', async () => {
+    const { nextCursor } = await get('/app/audit/events?limit=1');
+    const forged = (next, last) => {
+      const bytes = Buffer.from(nextCursor, 'base64url');
+      bytes.writeBigUInt64BE(next, 17);
+      bytes.writeBigUInt64BE(last, 25);
+      return bytes.toString('base64url');
+    };
+    const most = 2n ** 64n - 1n;
+    for (const [next, last] of [[1n, most], [most, most], [0n, 2n], [3n, 2n], [most, 2n]]) {
+      const { error } = await get(`/app/audit/events?cursor=${forged(next, last)}`, 400);
+      assert.equal(error.details.field, 'cursor');
+    }
+    assert.equal((await get(`/app/audit/events?cursor=${forged(1n, 2n)}`)).data.length, 2);
+  });
 
   test('shows every event in pages that a growing log does not move', async () => {
     const shown = [];

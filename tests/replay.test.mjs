@@ -9,6 +9,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { WebSocketServer } from 'ws';
 
@@ -128,6 +129,36 @@ describe('a replay', () => {
     const refused = await replay(['--into', into]);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /Invalid token/);
+  });
+
+  test('keeps a Socket.IO connection over a long pause between two events', async (t) => {
+    const [said, far] = [conversation(), user('far')];
+    const writer = await deployment.connect(user('near'));
+    await writer.send({ conversationId: said, targetUserId: far, content: 'before the pause' });
+    await sleep(1_500);
+    await writer.send({ conversationId: said, targetUserId: far, content: 'after the pause' });
+    writer.close();
+    const server = new WebSocketServer({ host: '127.0.0.1', port: 0, path: '/socket.io/' });
+    t.after(() => server.close());
+    await once(server, 'listening');
+    let [answered, events] = [0, 0];
+    server.on('connection', (socket) => {
+      socket.send('0{"sid":"x","upgrades":[],"pingInterval":100,"pingTimeout":300,"maxPayload":1000000}');
+      let waiting = 0;
+      const beat = setInterval(() => (waiting++ > 3 ? socket.terminate() : socket.send('2')), 100);
+      socket.on('close', () => clearInterval(beat));
+      socket.on('message', (data) => {
+        const packet = data.toString();
+        if (packet.startsWith('40')) socket.send('40{"sid":"y"}');
+        if (packet.startsWith('42')) events += 1;
+        if (packet === '3') [waiting, answered] = [0, answered + 1];
+      });
+    });
+    const into = `socket.io:http://127.0.0.1:${server.address().port}`;
+    const { code, stderr } = await replay(['--into', into, '--conversation', said, '--type', 'MessageSent', '--speed', '1x']);
+    assert.equal(code, 0, stderr);
+    assert.equal(events, 2);
+    assert.ok(answered > 5, `${answered} heartbeats were answered`);
   });
 
   test('reaches a subject of NATS, message by message', { skip: !isCluster }, async () => {

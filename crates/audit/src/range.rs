@@ -1,9 +1,13 @@
 //! Which part of the log.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use verbatim_journal::Log;
 use verbatim_protocol::Timestamp;
+
+/// Within this an event is on the disk, once its time has been given.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 /// A place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,9 @@ impl Range {
         if reversed {
             return Err(BadRange::Reversed.into());
         }
+        if let Some(to) = to {
+            to.pass().await;
+        }
         let head = log.head().await?;
         let first = match from {
             None => 1,
@@ -81,7 +88,10 @@ impl Range {
                 return Err(BadRange::BeyondTheEnd { position, head }.into());
             }
             Some(Bound::Position(position)) => position,
-            Some(Bound::Time(time)) => first_since(log, head, time).await?,
+            Some(Bound::Time(time)) => {
+                has_come(log, head, time).await?;
+                first_since(log, head, time).await?
+            }
         };
         let last = match to {
             None => head,
@@ -111,6 +121,7 @@ impl Range {
 /// [`BadRange`] if the bound lies beyond the end of the log or in the future, as not all of it may
 /// have come; or the journal's.
 pub async fn position_at(log: &dyn Log, bound: Bound) -> Result<u64, Error> {
+    bound.pass().await;
     let head = log.head().await?;
     through(log, head, bound).await
 }
@@ -122,12 +133,29 @@ async fn through(log: &dyn Log, head: u64, bound: Bound) -> Result<u64, Error> {
         }
         Bound::Position(position) => Ok(position),
         Bound::Time(time) => {
-            if time > Timestamp::now() && time > recorded_at(log, head).await?.unwrap_or_default() {
-                return Err(BadRange::YetToCome(time).into());
-            }
+            has_come(log, head, time).await?;
             Ok(first_since(log, head, Timestamp(time.0 + 1)).await? - 1)
         }
     }
+}
+
+impl Bound {
+    /// Waits until every event of that time is in the log.
+    async fn pass(self) {
+        let Self::Time(time) = self else { return };
+        let now = Timestamp::now().0;
+        let left = time.0 + ON_ITS_WAY.as_millis() as i64 - now;
+        if time.0 <= now && left > 0 {
+            tokio::time::sleep(Duration::from_millis(left as u64)).await;
+        }
+    }
+}
+
+async fn has_come(log: &dyn Log, head: u64, time: Timestamp) -> Result<(), Error> {
+    if time > Timestamp::now() && time > recorded_at(log, head).await?.unwrap_or_default() {
+        return Err(BadRange::YetToCome(time).into());
+    }
+    Ok(())
 }
 
 /// The position of the first event recorded at `time` or later; the one after the head if there is

@@ -17,7 +17,6 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
@@ -105,10 +104,13 @@ impl SqliteJournal {
     }
 
     /// The events at these positions, in their order, without those that aren't there.
-    async fn read_positions(&self, positions: &[u64]) -> Result<Vec<SqliteRow>, Failed> {
+    async fn read_positions(&self, positions: &[u64]) -> Result<Vec<Arc<Recorded>>, Failed> {
         let positions = serde_json::to_string(positions).expect("numbers are JSON");
-        let read = sqlx::query(include_str!("sqlite/read_positions.sql")).bind(positions);
-        Ok(read.fetch_all(self.database.readers()).await?)
+        let rows = sqlx::query(include_str!("sqlite/read_positions.sql"))
+            .bind(positions)
+            .fetch_all(self.database.readers())
+            .await?;
+        rows.iter().map(recorded).collect()
     }
 
     async fn hand_in<T>(
@@ -209,8 +211,11 @@ impl Log for SqliteJournal {
         let positions: Vec<_> =
             further.map(|(_, position)| position).take(limit - events.len()).collect();
         if !positions.is_empty() {
-            let rows = self.read_positions(&positions).await?;
-            events.extend(page(rows.iter().map(recorded), reached, |event| event.sequence)?);
+            let found = self.read_positions(&positions).await?;
+            // If their commit has failed, others may stand there by now.
+            let ours = found.into_iter().take_while(|event| event.stream == *stream);
+            let ours: Vec<_> = ours.map(Ok::<_, Error>).collect();
+            events.extend(page(ours.into_iter(), reached, |event| event.sequence)?);
         }
         Ok(events)
     }
@@ -244,16 +249,18 @@ impl Journal for SqliteJournal {
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {
         // Asked first: what is no longer there by now, the table has.
         let recent = self.recent().of_command(key);
-        let rows = match recent {
-            Some(position) => self.read_positions(&[position]).await?,
-            None => sqlx::query(include_str!("sqlite/find_command.sql"))
-                .bind(&*key.issuer)
-                .bind(&*key.key)
-                .fetch_all(self.database.readers())
-                .await
-                .map_err(Failed::from)?,
-        };
-        Ok(rows.first().map(recorded).transpose()?)
+        if let Some(position) = recent {
+            let found = self.read_positions(&[position]).await?.pop();
+            // If its commit has failed, another's may stand there by now.
+            return Ok(found.filter(|event| event.command.as_ref() == Some(key)));
+        }
+        let row = sqlx::query(include_str!("sqlite/find_command.sql"))
+            .bind(&*key.issuer)
+            .bind(&*key.key)
+            .fetch_optional(self.database.readers())
+            .await
+            .map_err(Failed::from)?;
+        Ok(row.as_ref().map(recorded).transpose()?)
     }
 
     async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error> {

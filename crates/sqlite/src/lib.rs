@@ -288,6 +288,8 @@ async fn readers_with(
     SqlitePoolOptions::new()
         .max_connections(connections)
         .min_connections(1)
+        // A file does not go away; the test is a turn of the connection's thread for each query.
+        .test_before_acquire(false)
         .connect_with(options.pragma("query_only", "1").pragma("wal_autocheckpoint", "0"))
         .await
 }

@@ -42,6 +42,9 @@ pub enum Answer {
 /// A request is one short line, and comes at once.
 const MAX_REQUEST_BYTES: u64 = 8 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a line may take to be heard. Until then the work stands still, and may hold what others
+/// need.
+const HEARING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Requests that are worked on at once.
 const MAX_REQUESTS: usize = 4;
 
@@ -140,6 +143,9 @@ where
             Some(progress) = receiver.recv() => say(&mut writing, &progress).await?,
         }
     };
+    while let Ok(told) = receiver.try_recv() {
+        say(&mut writing, &told).await?;
+    }
     let last = match outcome {
         Ok(message) => Answer::Done { message },
         Err(error) => Answer::Failed { message: format!("{error:#}") },
@@ -150,7 +156,7 @@ where
 async fn say(stream: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    Ok(stream.write_all(&line).await?)
+    Ok(timeout(HEARING_TIMEOUT, stream.write_all(&line)).await.context("nobody listens")??)
 }
 
 /// What is told before the last word.
@@ -185,4 +191,36 @@ pub async fn ask(
         }
     }
     bail!("the server ended before it was done")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_found_last_is_told_before_the_last_word() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("control");
+        let listener = listen(&socket).expect("a socket");
+        let handle = async |_, answering: Answering| {
+            for n in 0..3 {
+                let text = n.to_string();
+                answering.0.try_send(Answer::Difference { text }).expect("there is room");
+            }
+            Ok("done".to_owned())
+        };
+        let handle = move |request, answering| handle(request, answering).boxed();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, handle, stop.clone()));
+        let mut told = Vec::new();
+        let last = ask(&socket, &Request::Check, |what| {
+            if let Told::Difference(text) = what {
+                told.push(text);
+            }
+        });
+        assert_eq!(last.await.expect("an answer"), "done");
+        assert_eq!(told, ["0", "1", "2"]);
+        stop.cancel();
+        serving.await.expect("no panic");
+    }
 }

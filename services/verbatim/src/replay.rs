@@ -107,6 +107,7 @@ async fn stream(
                 done.events += std::mem::take(&mut events);
                 tokio::select! {
                     () = tokio::time::sleep_until(due) => {}
+                    ended = sink.idle() => ended?,
                     _ = &mut interrupted => bail!("interrupted"),
                 }
             }

@@ -79,6 +79,12 @@ async fn summarize(connection: &mut SqliteConnection) -> Result<Summary, Failed>
         let (kind, id): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         return Err(Failed::Corrupt(format!("the sequence of {kind}/{id} has a hole")));
     }
+    let repeated =
+        sqlx::query(include_str!("find_repeated_key.sql")).fetch_optional(&mut *connection).await?;
+    if let Some(row) = repeated {
+        let (issuer, key): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        return Err(Failed::Corrupt(format!("{issuer}'s key {key:?} was used twice")));
+    }
     // Before there were these tables, the database itself kept the keys.
     let tables: i64 = sqlx::query_scalar(include_str!("count_index_tables.sql"))
         .fetch_one(&mut *connection)

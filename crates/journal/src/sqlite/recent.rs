@@ -37,12 +37,14 @@ impl Recent {
         Self { streams: Keys::after(indexed), commands: Keys::after(indexed) }
     }
 
-    pub fn add_to_stream(&mut self, stream: StreamId, sequence: u64, position: u64) {
-        self.streams.positions.insert((stream, sequence), position);
+    /// Gives the position that was there before, where there should be none.
+    pub fn add_to_stream(&mut self, stream: StreamId, sequence: u64, at: u64) -> Option<u64> {
+        self.streams.positions.insert((stream, sequence), at)
     }
 
-    pub fn add_command(&mut self, key: CommandKey, position: u64) {
-        self.commands.positions.insert(key, position);
+    /// Gives the position that was there before, where there should be none.
+    pub fn add_command(&mut self, key: CommandKey, at: u64) -> Option<u64> {
+        self.commands.positions.insert(key, at)
     }
 
     /// Adds what a transaction is about to store.

@@ -12,7 +12,9 @@ use verbatim_protocol::{CommandKey, Recorded, Timestamp};
 use super::Failed;
 use super::heads::StreamHeads;
 use super::recent::{Entries, Recent};
-use super::rows::{NewRow, append_events, enter, find_command, find_head, place, read_position};
+use super::rows::{
+    NewRow, Place, append_events, enter, find_command, find_head, place, read_position,
+};
 use crate::import::follows_on;
 use crate::prepared::Prepared;
 use crate::{Appended, Error, Snapshot};
@@ -384,14 +386,18 @@ fn read_recent(connection: &Connection, indexed: u64) -> Result<Recent, Failed> 
     let mut read = connection.prepare(include_str!("read_recent.sql"))?;
     let mut rows = read.query([indexed as i64])?;
     while let Some(row) = rows.next()? {
-        let place = place(row)?;
-        if !row.get::<_, bool>(6)? {
-            recent.add_to_stream(place.stream, place.sequence, place.position);
+        let Place { position, stream, sequence, command } = place(row)?;
+        let entered = |column| row.get::<_, Option<i64>>(column).map(|at| at.map(|at| at as u64));
+        let at = entered(6)?.or_else(|| recent.add_to_stream(stream.clone(), sequence, position));
+        if at.is_some_and(|at| at != position) {
+            return Err(Failed::Corrupt(format!(
+                "at position {position}: sequence {sequence} of {stream} again"
+            )));
         }
-        if let Some(key) = place.command
-            && !row.get::<_, bool>(7)?
-        {
-            recent.add_command(key, place.position);
+        let Some(key) = command else { continue };
+        let at = entered(7)?.or_else(|| recent.add_command(key, position));
+        if at.is_some_and(|at| at != position) {
+            return Err(Failed::Corrupt(format!("at position {position}: a key again")));
         }
     }
     Ok(recent)

@@ -19,7 +19,7 @@ use verbatim_domain::audit::{Accessed, ConversationAccessed, EventsAccessed, Rec
 use verbatim_domain::{AuditCommand, ConversationId, conversation};
 use verbatim_journal::Log;
 use verbatim_protocol::client::{DEFAULT_PAGE, Message, More};
-use verbatim_protocol::{Command, Envelope, Failure, JournalId, Recorded};
+use verbatim_protocol::{Command, Envelope, ErrorCode, Failure, JournalId, Recorded};
 
 use super::payload::{AuditConversationGet, AuditEventsGet, parse, refused};
 use super::reading::journal_failure;
@@ -65,6 +65,7 @@ pub(super) fn events(
     caller: &Arc<Caller>,
     payload: Option<&str>,
 ) -> Result<impl Future<Output = Result<Answer, Failure>> + Send + use<>, Failure> {
+    admins_only(caller)?;
     let get: AuditEventsGet = parse(payload)?;
     get.check()?;
     let (core, caller) = (Arc::clone(core), Arc::clone(caller));
@@ -86,6 +87,7 @@ pub(super) async fn lines(
     caller: &Arc<Caller>,
     payload: &str,
 ) -> Result<AuditLines, Failure> {
+    admins_only(caller)?;
     let get: AuditEventsGet = parse(Some(payload))?;
     get.check()?;
     let Wanted { range, selection, record, .. } = wanted(core, get).await?;
@@ -127,6 +129,7 @@ pub(super) fn conversation(
     caller: &Arc<Caller>,
     payload: Option<&str>,
 ) -> Result<impl Future<Output = Result<Answer, Failure>> + Send + use<>, Failure> {
+    admins_only(caller)?;
     let get: AuditConversationGet = parse(payload)?;
     get.check()?;
     let as_of = bound("asOf", get.as_of.as_deref())?;
@@ -135,7 +138,7 @@ pub(super) fn conversation(
         let journal = &*core.ports.journal;
         let (position, after) = match get.cursor {
             Some(cursor) => {
-                let cursor = Cursor::parse(&cursor, List::Messages, journal.id())?;
+                let cursor = Cursor::parse(&cursor, List::Messages, journal).await?;
                 (cursor.last, cursor.next)
             }
             None => (settled(journal, as_of).await?, 0),
@@ -160,6 +163,14 @@ pub(super) fn conversation(
     })
 }
 
+/// Whichever way the request has come.
+fn admins_only(caller: &Caller) -> Result<(), Failure> {
+    if caller.is_admin() {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorCode::Forbidden, "Only admins may see the log"))
+}
+
 /// The position that a bound stands for; the head without one.
 async fn settled(log: &dyn Log, bound: Option<Bound>) -> Result<u64, Failure> {
     match bound {
@@ -180,8 +191,11 @@ async fn wanted(core: &Core, get: AuditEventsGet) -> Result<Wanted, Failure> {
         users: Vec::new(),
     };
     let range = if let Some(cursor) = get.cursor {
-        let Cursor { next, last, .. } = Cursor::parse(&cursor, List::Events, journal.id())?;
-        Range { first: next.max(1), last }
+        let Cursor { next, last, .. } = Cursor::parse(&cursor, List::Events, journal).await?;
+        if next == 0 || next > last {
+            return Err(not_a_cursor());
+        }
+        Range { first: next, last }
     } else {
         let (from, to) = (bound("from", get.from.as_deref())?, bound("to", get.to.as_deref())?);
         let field = if from.is_some() { "from" } else { "to" };
@@ -298,7 +312,14 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn parse(text: &str, list: List, journal: JournalId) -> Result<Self, Failure> {
+    /// A cursor of a list of this log, no longer than it.
+    async fn parse(text: &str, list: List, log: &dyn Log) -> Result<Self, Failure> {
+        let cursor = Self::decode(text, list, log.id())?;
+        let head = log.head().await.map_err(|error| journal_failure(&error))?;
+        if cursor.last > head { Err(not_a_cursor()) } else { Ok(cursor) }
+    }
+
+    fn decode(text: &str, list: List, journal: JournalId) -> Result<Self, Failure> {
         let mut bytes = [0; 33];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| not_a_cursor())?;
         let (head, numbers) = bytes.split_at(17);
@@ -337,12 +358,12 @@ mod tests {
         let (journal, other) = (JournalId(Uuid::from_u128(7)), JournalId(Uuid::from_u128(8)));
         let list = List::Events;
         let text = Cursor { list, journal, next: 42, last: u64::MAX }.to_string();
-        let cursor = Cursor::parse(&text, list, journal).expect("it is one");
+        let cursor = Cursor::decode(&text, list, journal).expect("it is one");
         assert_eq!((cursor.next, cursor.last), (42, u64::MAX));
-        assert!(Cursor::parse(&text, list, other).is_err());
-        assert!(Cursor::parse(&text, List::Messages, journal).is_err());
+        assert!(Cursor::decode(&text, list, other).is_err());
+        assert!(Cursor::decode(&text, List::Messages, journal).is_err());
         for bad in ["", "x", "AAAA", &"A".repeat(44), &"A".repeat(20_000), "not base64 *"] {
-            assert!(Cursor::parse(bad, list, journal).is_err(), "{bad}");
+            assert!(Cursor::decode(bad, list, journal).is_err(), "{bad}");
         }
     }
 }

@@ -143,7 +143,7 @@ impl Files {
             File::open(partial(&target.out))?.sync_all()?;
         }
         for name in target.names() {
-            fs::rename(partial(&name), &name)
+            give_name(&partial(&name), &name)
                 .with_context(|| format!("cannot rename {}", partial(&name).display()))?;
         }
         if let Some(parent) = target.out.parent() {
@@ -191,6 +191,15 @@ fn create(path: &Path) -> anyhow::Result<File> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Renames what is finished. A file that has come there meanwhile is not replaced.
+fn give_name(finished: &Path, name: &Path) -> io::Result<()> {
+    if finished.is_dir() {
+        return fs::rename(finished, name);
+    }
+    fs::hard_link(finished, name)?;
+    fs::remove_file(finished)
 }
 
 fn partial(path: &Path) -> PathBuf {

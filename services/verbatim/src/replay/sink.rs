@@ -120,6 +120,14 @@ impl Sink {
         Ok(())
     }
 
+    /// Keeps the connection while there is nothing to send; resolves only when it has ended.
+    pub async fn idle(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Stdout(_) | Self::Nats { .. } => std::future::pending().await,
+            Self::SocketIo(socket) => socket.idle().await,
+        }
+    }
+
     /// Call when everything has been flushed.
     pub async fn close(&mut self) -> anyhow::Result<()> {
         match self {

@@ -77,16 +77,31 @@ impl SocketIo {
     /// The next packet, heartbeats aside, which are answered.
     async fn next(&mut self) -> anyhow::Result<String> {
         loop {
-            let message = timeout(PATIENCE, self.socket.next()).await.context("no answer")?;
-            match message.context("the server has closed the connection")?? {
-                Message::Text(text) if text.as_str() == "2" => {
-                    self.feed("3".to_owned()).await?;
-                    self.flush().await?;
-                }
-                Message::Text(text) => return Ok(text.as_str().to_owned()),
-                Message::Close(_) => bail!("the server has closed the connection"),
-                _ => {}
+            if let Some(packet) = timeout(PATIENCE, self.take()).await.context("no answer")?? {
+                return Ok(packet);
             }
+        }
+    }
+
+    /// Answers heartbeats while there is nothing to emit, until the connection ends.
+    pub async fn idle(&mut self) -> anyhow::Result<()> {
+        loop {
+            self.take().await?;
+        }
+    }
+
+    /// Takes what comes next; a packet, unless it is a heartbeat, which is answered.
+    async fn take(&mut self) -> anyhow::Result<Option<String>> {
+        let message = self.socket.next().await;
+        match message.context("the server has closed the connection")?? {
+            Message::Text(text) if text.as_str() == "2" => {
+                self.feed("3".to_owned()).await?;
+                self.flush().await?;
+                Ok(None)
+            }
+            Message::Text(text) => Ok(Some(text.as_str().to_owned())),
+            Message::Close(_) => bail!("the server has closed the connection"),
+            _ => Ok(None),
         }
     }
 

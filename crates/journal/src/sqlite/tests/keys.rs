@@ -130,6 +130,82 @@ async fn index_tables_that_do_not_fit_are_noticed() {
 }
 
 #[tokio::test]
+async fn what_was_stored_twice_behind_the_writers_back_is_an_alarm() {
+    for (again, told) in [
+        // A sequence of the stream, or a key, with all that is in no table yet, or already is.
+        ("1201, aggregate_type, aggregate_id, sequence, null, null", "sequence"),
+        ("1201, aggregate_type, 'another', 1, issuer, key", "key"),
+    ] {
+        for twin in [1, 1_200] {
+            let folder = Folder::new().await;
+            let journal = folder.open().await;
+            filled(&journal, 120).await;
+            let sql = format!(
+                "insert into events (position, aggregate_type, aggregate_id, sequence, issuer, key,
+                 event_type, event_version, payload, metadata, recorded_at)
+                 select {again}, event_type, event_version, payload, metadata, recorded_at
+                 from events where position = {twin}"
+            );
+            let copy = Folder::new().await;
+            journal.backup(&copy.file()).await.expect("the file as a crash leaves it");
+            let file = rusqlite::Connection::open(copy.file()).expect("the file opens");
+            file.execute_batch(&sql).expect("a row");
+            drop(file);
+            for error in [
+                verify(&copy.file()).await.map(drop).expect_err("not sound"),
+                SqliteJournal::open(&copy.file()).await.map(drop).expect_err("not sound"),
+            ] {
+                assert!(matches!(error, Error::Corrupt(_)), "{error}");
+                assert!(error.to_string().contains(told), "{told}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_reader_gets_nothing_of_what_came_in_place_of_a_failed_commit() {
+    let folder = Folder::new().await;
+    let journal = folder.open().await;
+    let lost = joined(&stream("lost"), 0);
+    let readers: Vec<_> = all_readers(&journal).await;
+    let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+    // The commit waits, and then fails; what is looked for meanwhile is known from before it.
+    let hook = move || held_up.recv().is_ok();
+    let hooked = journal.database.write(|connection| connection.commit_hook(Some(hook)));
+    hooked.await.expect("the writer lives");
+    let append = journal.append(vec![lost.clone()]);
+    let look = async {
+        while journal.recent().of_command(&lost.key).is_none() {
+            tokio::task::yield_now().await;
+        }
+        let found = journal.find_by_key(&lost.key);
+        let of_stream = journal.read_stream(&lost.stream, 0, 10);
+        let others = async {
+            tokio::task::yield_now().await;
+            go_on.send(()).expect("the commit waits");
+            let unhooked = journal.database.write(|c| c.commit_hook(None::<fn() -> bool>));
+            unhooked.await.expect("the writer lives");
+            filled(&journal, 1).await;
+            drop(readers);
+        };
+        let (found, of_stream, ()) = tokio::join!(found, of_stream, others);
+        assert_eq!(found.expect("an answer"), None);
+        assert_eq!(of_stream.expect("an answer"), []);
+    };
+    let (appended, ()) = tokio::join!(append, look);
+    appended.expect_err("it was not committed");
+}
+
+/// All connections that read.
+async fn all_readers(journal: &SqliteJournal) -> Vec<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
+    let mut readers = Vec::new();
+    for _ in 0..super::super::READERS {
+        readers.push(journal.database.readers().acquire().await.expect("a reader"));
+    }
+    readers
+}
+
+#[tokio::test]
 async fn what_is_imported_is_entered_at_once() {
     let folder = Folder::new().await;
     let journal = folder.open().await;
