@@ -11,8 +11,8 @@ mod tests;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -26,7 +26,6 @@ use verbatim_sqlite::{Database, Durability};
 pub use backup::{Summary, restore, verify};
 use error::Failed;
 pub use reading::SqliteLog;
-use recent::Recent;
 use rows::recorded;
 use writer::{Work, Writer};
 
@@ -97,10 +96,6 @@ impl SqliteJournal {
     /// [`Error::Unavailable`], also when `to` exists.
     pub async fn backup(&self, to: &Path) -> Result<(), Error> {
         backup::write(Arc::clone(&self.database), to.to_owned()).await
-    }
-
-    fn recent(&self) -> RwLockReadGuard<'_, Recent> {
-        self.writer.recent.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The events at these positions, in their order, without those that aren't there.
@@ -196,16 +191,10 @@ impl Log for SqliteJournal {
     ) -> Result<Vec<Arc<Recorded>>, Error> {
         let after = after.min(LAST);
         // Asked first: what is no longer there by now, the table has.
-        let recent: Vec<_> = self.recent().of_stream(stream, after).take(limit).collect();
-        let rows = sqlx::query(include_str!("sqlite/read_stream.sql"))
-            .bind(stream.aggregate_type.as_str())
-            .bind(&*stream.aggregate_id)
-            .bind(after as i64)
-            .bind(limit as i64)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(Failed::from)?;
-        let mut events = page(rows.iter().map(recorded), after, |event| event.sequence)?;
+        let recent: Vec<_> = self.writer.recent().of_stream(stream, after).take(limit).collect();
+        let sql = include_str!("sqlite/read_stream.sql");
+        let readers = self.database.readers();
+        let mut events = reading::of_stream(readers, sql, stream, after, limit).await?;
         let reached = events.last().map_or(after, |last| last.sequence);
         let further = recent.into_iter().filter(|(sequence, _)| *sequence > reached);
         let positions: Vec<_> =
@@ -248,7 +237,7 @@ impl Journal for SqliteJournal {
 
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error> {
         // Asked first: what is no longer there by now, the table has.
-        let recent = self.recent().of_command(key);
+        let recent = self.writer.recent().of_command(key);
         if let Some(position) = recent {
             let found = self.read_positions(&[position]).await?.pop();
             // If its commit has failed, another's may stand there by now.

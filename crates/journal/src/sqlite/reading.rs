@@ -68,16 +68,8 @@ impl Log for SqliteLog {
         limit: usize,
     ) -> Result<Vec<Arc<Recorded>>, Error> {
         // Which keys are in no index table yet, only the writer has in memory.
-        let after = after.min(LAST);
-        let rows = sqlx::query(include_str!("read_stream_beside.sql"))
-            .bind(stream.aggregate_type.as_str())
-            .bind(&*stream.aggregate_id)
-            .bind(after as i64)
-            .bind(limit as i64)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(Failed::from)?;
-        page(rows.iter().map(recorded), after, |event| event.sequence)
+        let sql = include_str!("read_stream_beside.sql");
+        of_stream(&self.readers, sql, stream, after, limit).await
     }
 }
 
@@ -99,4 +91,24 @@ pub(super) async fn after(
         .await
         .map_err(Failed::from)?;
     page(rows.iter().map(recorded), after, |event| event.position)
+}
+
+/// What the statement, which is given stream, sequence and limit, finds of a stream.
+pub(super) async fn of_stream(
+    readers: &SqlitePool,
+    sql: &'static str,
+    stream: &StreamId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Arc<Recorded>>, Error> {
+    let after = after.min(LAST);
+    let rows = sqlx::query(sql)
+        .bind(stream.aggregate_type.as_str())
+        .bind(&*stream.aggregate_id)
+        .bind(after as i64)
+        .bind(limit as i64)
+        .fetch_all(readers)
+        .await
+        .map_err(Failed::from)?;
+    page(rows.iter().map(recorded), after, |event| event.sequence)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
@@ -74,7 +74,7 @@ pub(super) struct Writer {
     /// The last position.
     pub head: AtomicU64,
     /// The keys that are in no index table yet.
-    pub recent: RwLock<Recent>,
+    recent: RwLock<Recent>,
     pub is_closed: AtomicBool,
     /// `None` from a failed transaction until the file has been asked what it holds. Held by who
     /// writes.
@@ -212,7 +212,7 @@ impl Writer {
         slot: &mut Option<Known>,
     ) -> Result<(), Failed> {
         let known = self.take(connection, slot)?;
-        let entries = self.recent_mut().all(known.head);
+        let entries = self.recent().all(known.head);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         store_keys(&transaction, &entries, &known)?;
         transaction.commit()?;
@@ -321,10 +321,10 @@ impl Writer {
         connection: &Connection,
         batches: &[Vec<Prepared>],
     ) -> Result<HashMap<CommandKey, Arc<Recorded>>, Failed> {
+        let recent = self.recent();
         let mut used = HashMap::new();
         for append in batches.iter().flatten() {
-            let recent = self.recent_mut().of_command(&append.key);
-            let last = match recent {
+            let last = match recent.of_command(&append.key) {
                 Some(position) => read_position(connection, position)?,
                 None => find_command(connection, &append.key)?,
             };
@@ -342,20 +342,25 @@ impl Writer {
         known: &mut StreamHeads,
         batches: &[Vec<Prepared>],
     ) -> Result<HashMap<StreamId, u64>, rusqlite::Error> {
+        let recent = self.recent();
         let mut heads = HashMap::new();
         for append in batches.iter().flatten() {
             let stream = &append.stream;
             if heads.contains_key(stream) {
                 continue;
             }
-            let recent = || self.recent_mut().of_stream(stream, 0).next_back();
-            let head = match known.get(stream).or_else(|| recent().map(|(sequence, _)| sequence)) {
+            let last = || recent.of_stream(stream, 0).next_back();
+            let head = match known.get(stream).or_else(|| last().map(|(sequence, _)| sequence)) {
                 Some(head) => head,
                 None => find_head(connection, stream)?,
             };
             heads.insert(stream.clone(), head);
         }
         Ok(heads)
+    }
+
+    pub fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {

@@ -175,7 +175,7 @@ async fn who_waits_for_a_reader_gets_nothing_of_what_came_in_place_of_a_failed_c
     hooked.await.expect("the writer lives");
     let append = journal.append(vec![lost.clone()]);
     let look = async {
-        while journal.recent().of_command(&lost.key).is_none() {
+        while journal.writer.recent().of_command(&lost.key).is_none() {
             tokio::task::yield_now().await;
         }
         let found = journal.find_by_key(&lost.key);
