@@ -164,6 +164,7 @@ impl Events {
                 command: (number == last).then_some(key),
                 metadata: Arc::clone(&metadata),
                 event,
+                original: None,
             })
         });
         recorded.collect()

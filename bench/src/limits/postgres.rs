@@ -75,7 +75,7 @@ async fn insert(connection: &mut PgConnection, batch: &[Row]) -> anyhow::Result<
         .bind(texts(|row| &row.event.stream.aggregate_id))
         .bind(numbers(|row| row.event.sequence as i64))
         .bind(texts(|row| row.event.event.event_type()))
-        .bind(texts(|row| row.event.event.event_version()))
+        .bind(texts(|row| row.event.event_version()))
         .bind(texts(|row| &row.payload))
         .bind(texts(|row| &row.event.metadata))
         .bind(numbers(|row| row.event.position as i64))

@@ -56,7 +56,7 @@ fn store(connection: &mut Connection, batch: &[Row]) -> Result<(), rusqlite::Err
             &*event.stream.aggregate_id,
             event.sequence as i64,
             event.event.event_type(),
-            event.event.event_version(),
+            event.event_version(),
             payload,
             &*event.metadata,
             event.recorded_at.0,

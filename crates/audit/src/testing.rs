@@ -26,6 +26,7 @@ impl Fixed {
             command: None,
             metadata: "{}".into(),
             event: event.into(),
+            original: None,
         }));
         self
     }

@@ -374,6 +374,7 @@ pub async fn every_subscriber_gets_the_events<F: Future<Output = Subject>>(
                 command: None,
                 metadata: "{}".into(),
                 event: Event::Inbox(InboxEvent::DeliveryAdvanced(advanced)),
+                original: None,
             })
         })
         .collect();

@@ -1,10 +1,15 @@
-//! Every event there is, and how it is written down.
+//! Every event there is, how it is written down, and how older versions of it are read.
 //!
 //! The journal stores type, version and payload apart: a payload is the event's fields alone, so
 //! that whoever queries the log reads `payload->>'senderId'` and not a wrapper.
+//!
+//! What was stored once stays as it is, in the version that it has. Reading brings it up to today's
+//! type, step by step; what is published of each version is in `schemas/`, and how one is added is
+//! in its README.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{AggregateType, AuditEvent, ConversationEvent, InboxEvent};
 
@@ -30,11 +35,69 @@ pub enum UnknownEvent {
     },
 }
 
+/// How a payload of one version becomes one of the next.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    /// It is one already: what the next version has besides may be missing.
+    Same,
+    /// By a pure function.
+    Upcast(Upcast),
+}
+
+/// A payload in the next version's form; an error if it isn't what its own version says.
+pub type Upcast = fn(Value) -> Result<Value, serde_json::Error>;
+
+/// The versions of an event, the older ones with what leads to the one after, the oldest first.
+#[derive(Debug, Clone, Copy)]
+struct Versions {
+    older: &'static [(&'static str, Step)],
+    newest: &'static str,
+}
+
+impl Versions {
+    /// 0 for the oldest.
+    fn rank(&self, version: &str) -> Option<usize> {
+        if version == self.newest {
+            return Some(self.older.len());
+        }
+        self.older.iter().position(|(older, _)| *older == version)
+    }
+
+    /// Reads the payload of the version with this rank as today's type. `written` is the version that
+    /// what was read would be written as.
+    fn read<T: DeserializeOwned>(
+        &self,
+        rank: usize,
+        payload: &str,
+        written: fn(&T) -> &'static str,
+    ) -> Result<T, serde_json::Error> {
+        let steps = &self.older[rank..];
+        if steps.iter().any(|(_, step)| matches!(step, Step::Upcast(_))) {
+            let stored = serde_json::from_str(payload)?;
+            let upcast = steps.iter().try_fold(stored, |payload, (_, step)| match step {
+                Step::Same => Ok(payload),
+                Step::Upcast(upcast) => upcast(payload),
+            });
+            return serde_json::from_value(upcast?);
+        }
+        let fields = serde_json::from_str(payload)?;
+        if self.rank(written(&fields)) > Some(rank) {
+            return Err(serde_json::Error::custom("it holds what only a later version has"));
+        }
+        Ok(fields)
+    }
+}
+
+/// Each type of event: its newest version, and the older ones with what leads to the next. Where the
+/// version depends on the value, `by` names the function that gives it.
 macro_rules! events {
-    ($($variant:ident: $inner:ident { $($name:ident = $version:literal),+ $(,)? })+) => {
+    ($($variant:ident: $inner:ident { $(
+        $name:ident = $newest:literal $(by $version:path)? $({ $($older:literal => $step:expr),+ $(,)? })?
+    ),+ $(,)? })+) => {
         impl Event {
-            /// Name and version of every event that there is.
-            pub const TYPES: &[(&str, &str)] = &[$($((stringify!($name), $version)),+),+];
+            /// Every type that there is, and each of its versions, the oldest first. All can be read.
+            pub const TYPES: &[(&str, &[&str])] =
+                &[$($((stringify!($name), &[$($($older,)+)? $newest])),+),+];
 
             #[must_use]
             pub const fn aggregate_type(&self) -> AggregateType {
@@ -47,13 +110,16 @@ macro_rules! events {
                 match self { $($(Self::$variant($inner::$name(_)) => stringify!($name)),+),+ }
             }
 
-            /// The version of the type's schema.
+            /// The version that it is written in: the newest, unless an older one says it all.
             #[must_use]
-            pub const fn event_version(&self) -> &'static str {
-                match self { $($(Self::$variant($inner::$name(_)) => $version),+),+ }
+            pub fn event_version(&self) -> &'static str {
+                match self {
+                    $($(Self::$variant($inner::$name(fields)) => events!(@version fields $newest $($version)?)),+),+
+                }
             }
 
-            /// The payload, as JSON.
+            /// The payload in that version, as JSON. One that was stored in another is what its record
+            /// says.
             ///
             /// # Errors
             /// None that today's types can bring about; serde's signature has one.
@@ -61,7 +127,7 @@ macro_rules! events {
                 match self { $($(Self::$variant($inner::$name(fields)) => serde_json::to_string(fields)),+),+ }
             }
 
-            /// Reads an event back.
+            /// Reads an event back, from whichever version.
             ///
             /// # Errors
             /// [`UnknownEvent`]: a reader that meets it halts, because what it would skip may matter.
@@ -71,12 +137,25 @@ macro_rules! events {
                 event_version: &str,
                 payload: &str,
             ) -> Result<Self, UnknownEvent> {
-                match (aggregate_type, event_type, event_version) {
-                    $($((AggregateType::$variant, stringify!($name), $version) => {
-                        fields(event_type, event_version, payload)
-                            .map(|fields| Self::$variant($inner::$name(fields)))
+                let read = match (aggregate_type, event_type) {
+                    $($((AggregateType::$variant, stringify!($name)) => {
+                        let versions =
+                            Versions { older: &[$($(($older, $step)),+)?], newest: $newest };
+                        versions.rank(event_version).map(|rank| {
+                            versions
+                                .read(rank, payload, |_fields| events!(@version _fields $newest $($version)?))
+                                .map(|fields| Self::$variant($inner::$name(fields)))
+                        })
                     })+)+
-                    _ => Err(UnknownEvent::Type {
+                    _ => None,
+                };
+                match read {
+                    Some(read) => read.map_err(|source| UnknownEvent::Payload {
+                        event_type: event_type.to_owned(),
+                        event_version: event_version.to_owned(),
+                        source,
+                    }),
+                    None => Err(UnknownEvent::Type {
                         aggregate_type,
                         event_type: event_type.to_owned(),
                         event_version: event_version.to_owned(),
@@ -91,10 +170,17 @@ macro_rules! events {
             }
 
             fn event_version(&self) -> String {
-                match self { $(Self::$name(_) => $version.to_owned()),+ }
+                match self {
+                    $(Self::$name(_fields) => events!(@version _fields $newest $($version)?).to_owned()),+
+                }
             }
         })+
     };
+    (@version $fields:ident $newest:literal) => {{
+        let _ = $fields;
+        $newest
+    }};
+    (@version $fields:ident $newest:literal $version:path) => { $version($fields) };
 }
 
 events! {
@@ -114,18 +200,6 @@ events! {
     }
 }
 
-fn fields<T: DeserializeOwned>(
-    event_type: &str,
-    event_version: &str,
-    payload: &str,
-) -> Result<T, UnknownEvent> {
-    serde_json::from_str(payload).map_err(|source| UnknownEvent::Payload {
-        event_type: event_type.to_owned(),
-        event_version: event_version.to_owned(),
-        source,
-    })
-}
-
 impl From<ConversationEvent> for Event {
     fn from(event: ConversationEvent) -> Self {
         Self::Conversation(event)
@@ -143,3 +217,6 @@ impl From<AuditEvent> for Event {
         Self::Audit(event)
     }
 }
+
+#[cfg(test)]
+mod tests;

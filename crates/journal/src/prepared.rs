@@ -39,6 +39,7 @@ impl Prepared {
                 command: (n + 1 == last).then(|| key.clone()),
                 metadata: Arc::clone(&metadata),
                 event,
+                original: None,
             })
         };
         events.into_iter().enumerate().map(recorded).collect()

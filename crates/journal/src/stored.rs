@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use verbatim_domain::{AggregateType, Event, StreamId};
-use verbatim_protocol::{CommandKey, Recorded, Timestamp};
+use verbatim_protocol::{CommandKey, Original, Recorded, Timestamp};
 
 use crate::Error;
 
@@ -45,6 +45,7 @@ impl Stored<'_> {
                 .zip(self.key)
                 .map(|(issuer, key)| CommandKey { issuer: issuer.into(), key: key.into() }),
             metadata: self.metadata.into(),
+            original: Original::of(&event, self.event_version, self.payload),
             event,
         }))
     }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use verbatim_domain::{Event, StreamId};
 
-use crate::{CommandKey, Recorded, Timestamp};
+use crate::{CommandKey, Original, Recorded, Timestamp};
 
 /// Why an event can't be written or read. Where it says what was read, that is for the log.
 pub type EnvelopeError = Box<dyn std::error::Error + Send + Sync>;
@@ -46,12 +46,12 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Writes an event's payload.
+    /// Writes an event's payload, as it is stored.
     ///
     /// # Errors
     /// None that an event of a journal's can bring about.
     pub fn of(recorded: &'a Recorded) -> Result<Self, serde_json::Error> {
-        let Recorded { position, stream, sequence, recorded_at, command, metadata, event } =
+        let Recorded { position, stream, sequence, recorded_at, command, metadata, event, .. } =
             recorded;
         Ok(Self {
             position: *position,
@@ -62,8 +62,8 @@ impl<'a> Envelope<'a> {
             command: command.clone(),
             metadata: serde_json::from_str(metadata)?,
             event_type: event.event_type().into(),
-            event_version: event.event_version().into(),
-            payload: Cow::Owned(RawValue::from_string(event.payload()?)?),
+            event_version: recorded.event_version().into(),
+            payload: Cow::Owned(RawValue::from_string(recorded.payload()?.into_owned())?),
         })
     }
 
@@ -73,12 +73,8 @@ impl<'a> Envelope<'a> {
     /// The type, its version or its payload is unknown.
     pub fn read(self) -> Result<Recorded, EnvelopeError> {
         let aggregate_type = self.aggregate_type.parse()?;
-        let event = Event::decode(
-            aggregate_type,
-            &self.event_type,
-            &self.event_version,
-            self.payload.get(),
-        );
+        let (version, payload) = (&*self.event_version, self.payload.get());
+        let event = Event::decode(aggregate_type, &self.event_type, version, payload)?;
         Ok(Recorded {
             position: self.position,
             stream: StreamId { aggregate_type, aggregate_id: (&*self.aggregate_id).into() },
@@ -86,7 +82,8 @@ impl<'a> Envelope<'a> {
             recorded_at: self.recorded_at,
             command: self.command,
             metadata: self.metadata.get().into(),
-            event: event?,
+            original: Original::of(&event, version, payload),
+            event,
         })
     }
 }

@@ -21,5 +21,5 @@ pub use envelope::Envelope;
 pub use error::{ErrorCode, Failure};
 pub use frame::{Frame, List, MessagePush, Push, Refresh};
 pub use lane::{LaneCursor, Place};
-pub use recorded::{CommandKey, Recorded};
+pub use recorded::{CommandKey, Original, Recorded};
 pub use timestamp::Timestamp;

@@ -1,5 +1,6 @@
 //! Events as the journal holds them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -24,6 +25,45 @@ pub struct Recorded {
     /// JSON object: `commandId`, and the trace context where there is one.
     pub metadata: Arc<str>,
     pub event: Event,
+    /// How it is stored, where today's type would write it otherwise.
+    pub original: Option<Arc<Original>>,
+}
+
+impl Recorded {
+    /// The version that it is stored in.
+    #[must_use]
+    pub fn event_version(&self) -> &str {
+        self.original.as_ref().map_or_else(|| self.event.event_version(), |stored| &stored.version)
+    }
+
+    /// The payload as it is stored, JSON.
+    ///
+    /// # Errors
+    /// None that an event of a journal's can bring about.
+    pub fn payload(&self) -> Result<Cow<'_, str>, serde_json::Error> {
+        match &self.original {
+            Some(stored) => Ok(Cow::Borrowed(&stored.payload)),
+            None => self.event.payload().map(Cow::Owned),
+        }
+    }
+}
+
+/// What stands in the log of an event that was brought up to today's type. Whoever hands the event
+/// on hands this on: copies, exports and proofs are of what was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    pub version: Box<str>,
+    pub payload: Box<str>,
+}
+
+impl Original {
+    /// What to keep of an event that was read from this version and payload: nothing, if it would be
+    /// written in that version again.
+    #[must_use]
+    pub fn of(event: &Event, version: &str, payload: &str) -> Option<Arc<Self>> {
+        (event.event_version() != version)
+            .then(|| Arc::new(Self { version: version.into(), payload: payload.into() }))
+    }
 }
 
 /// The name of a command that is never handled twice.

@@ -35,6 +35,7 @@ impl Events {
             command: None,
             metadata: Arc::from("{}"),
             event: event.into(),
+            original: None,
         }));
     }
 

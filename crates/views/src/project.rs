@@ -123,6 +123,7 @@ mod tests {
             command: None,
             metadata: Arc::from("{}"),
             event,
+            original: None,
         }
     }
 

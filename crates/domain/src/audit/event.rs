@@ -12,7 +12,7 @@ pub enum AuditEvent {
 
 /// Somebody asked to be shown a part of the log. It is recorded before it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditAccessed {
     pub accessor_id: UserId,
     pub accessed: Accessed,
@@ -28,7 +28,7 @@ pub enum Accessed {
 
 /// Events of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EventsAccessed {
     /// The first position that could be shown.
     pub from: u64,
@@ -46,7 +46,7 @@ pub struct EventsAccessed {
 
 /// A conversation as it stood.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConversationAccessed {
     pub conversation_id: ConversationId,
     /// A position.

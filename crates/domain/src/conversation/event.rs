@@ -38,7 +38,7 @@ impl ConversationKind {
 
 /// A conversation began; its members follow as [`MemberJoined`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConversationStarted {
     pub kind: ConversationKind,
     pub created_by: UserId,
@@ -48,7 +48,7 @@ pub struct ConversationStarted {
 
 /// The personal part of [`ConversationStarted`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PersonalTitle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -62,14 +62,14 @@ impl PersonalTitle {
 
 /// A user became a member: what is said from here on is in their stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberJoined {
     pub member_id: UserId,
 }
 
 /// A member said something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MessageSent {
     pub message_id: MessageId,
     /// 1, 2, 3 … within the conversation.
@@ -83,7 +83,7 @@ pub struct MessageSent {
 
 /// The personal part of [`MessageSent`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PersonalMessage {
     pub content: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -94,7 +94,7 @@ pub struct PersonalMessage {
 
 /// A file that lies elsewhere, named in a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Attachment {
     pub name: String,
     /// `http` or `https`.
@@ -108,7 +108,7 @@ pub struct Attachment {
 
 /// A member's read mark moved forward to `through`, a message's `sequence`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConversationRead {
     pub reader_id: UserId,
     pub through: u64,

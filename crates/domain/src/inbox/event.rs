@@ -14,7 +14,7 @@ pub enum InboxEvent {
 
 /// A message found its recipient offline. The message's text is looked up, never repeated here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NotificationCreated {
     pub notification_id: NotificationId,
     pub conversation_id: ConversationId,
@@ -26,7 +26,7 @@ pub struct NotificationCreated {
 
 /// The user has read notifications.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NotificationRead {
     pub scope: ReadScope,
 }
@@ -41,7 +41,7 @@ pub enum ReadScope {
 
 /// Every message of the user's stream up to position `through` has arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeliveryAdvanced {
     pub through: u64,
     pub outcome: DeliveryOutcome,

@@ -1,5 +1,6 @@
 //! Becoming the copy of another journal.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -32,7 +33,7 @@ impl Import for PostgresJournal {
     async fn import(&self, events: Vec<Arc<Recorded>>) -> Result<(), Error> {
         let payloads: Vec<_> = events
             .iter()
-            .map(|recorded| recorded.event.payload())
+            .map(|recorded| recorded.payload().map(Cow::into_owned))
             .collect::<Result<_, _>>()
             .map_err(|error| Error::Corrupt(error.to_string()))?;
         let stored = self
@@ -68,7 +69,7 @@ async fn store(
         .bind(texts(|event| &event.stream.aggregate_id))
         .bind(of(|event| event.sequence as i64))
         .bind(texts(|event| event.event.event_type()))
-        .bind(texts(|event| event.event.event_version()))
+        .bind(texts(|event| event.event_version()))
         .bind(payloads)
         .bind(texts(|event| &event.metadata))
         .bind(of(|event| event.position as i64))

@@ -191,6 +191,7 @@ mod tests {
             }),
             metadata: "{}".into(),
             event: Event::Conversation(ConversationEvent::MemberJoined(joined)),
+            original: None,
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn append_events(
 ) -> Result<(), rusqlite::Error> {
     let mut append = connection.prepare_cached(include_str!("append_event.sql"))?;
     for NewRow { recorded, payload } in rows {
-        let Recorded { position, stream, sequence, recorded_at, command, metadata, event } =
+        let Recorded { position, stream, sequence, recorded_at, command, metadata, event, .. } =
             &**recorded;
         append.execute(params![
             *position as i64,
@@ -34,7 +34,7 @@ pub(super) fn append_events(
             &*stream.aggregate_id,
             *sequence as i64,
             event.event_type(),
-            event.event_version(),
+            recorded.event_version(),
             payload,
             &**metadata,
             recorded_at.0,

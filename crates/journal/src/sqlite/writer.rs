@@ -185,8 +185,8 @@ impl Writer {
         let entries = keys.all(last.position);
         let mut rows = Vec::with_capacity(events.len());
         for recorded in events {
-            let payload = recorded.event.payload();
-            let payload = payload.map_err(|error| Failed::Corrupt(error.to_string()))?;
+            let payload = recorded.payload();
+            let payload = payload.map_err(|error| Failed::Corrupt(error.to_string()))?.into_owned();
             known.streams.set(&recorded.stream, recorded.sequence);
             rows.push(NewRow { recorded, payload });
         }

@@ -82,6 +82,7 @@ impl History {
             command: None,
             metadata: Arc::from("{}"),
             event: event.into(),
+            original: None,
         }));
         position
     }

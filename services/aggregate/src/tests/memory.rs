@@ -120,6 +120,7 @@ impl Log {
                 command: (n == last).then(|| append.key.clone()),
                 metadata: Arc::clone(&append.metadata),
                 event,
+                original: None,
             });
             self.events.push(Arc::clone(&recorded));
             stream.push(Arc::clone(&recorded));

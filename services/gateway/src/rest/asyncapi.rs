@@ -1,6 +1,7 @@
 //! The `AsyncAPI` document: what Socket.IO clients can send, and what they are sent.
 
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use verbatim_protocol::client::{
@@ -38,7 +39,10 @@ pub fn asyncapi() -> String {
     });
     let mut documents = Documents {
         received: settings.clone().for_deserialize().into_generator(),
-        sent: settings.for_serialize().into_generator(),
+        sent: settings
+            .for_serialize()
+            .with_transform(RecursiveTransform(super::schema::open))
+            .into_generator(),
         messages: Map::new(),
         operations: Map::new(),
     };

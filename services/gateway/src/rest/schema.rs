@@ -6,7 +6,8 @@
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// Which side of the wire a schema describes: they differ in what may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +29,17 @@ pub(super) fn register<T: JsonSchema>(registry: &mut Registry, side: Side) {
     });
 }
 
+/// What clients are sent may hold more one day; the log, which shares types with it, is stricter.
+pub(super) fn open(schema: &mut Schema) {
+    if schema.get("additionalProperties").is_some_and(|closed| *closed == false) {
+        schema.remove("additionalProperties");
+    }
+}
+
 fn generator(side: Side) -> SchemaGenerator {
     let settings = SchemaSettings::openapi3();
     match side {
-        Side::Sent => settings.for_serialize(),
+        Side::Sent => settings.for_serialize().with_transform(RecursiveTransform(open)),
         Side::Received => settings.for_deserialize(),
     }
     .into_generator()

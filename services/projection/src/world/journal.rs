@@ -53,6 +53,7 @@ impl MemoryJournal {
                 command: command.cloned(),
                 metadata: "{}".into(),
                 event,
+                original: None,
             }));
         }
         let recorded = stored[begin..].into();

@@ -60,7 +60,8 @@ pub enum Value<'a> {
 /// # Errors
 /// The payload can't be written.
 pub fn row(recorded: &Recorded) -> Result<[Value<'_>; COLUMNS.len()], serde_json::Error> {
-    let Recorded { position, stream, sequence, recorded_at, command, metadata, event } = recorded;
+    let Recorded { position, stream, sequence, recorded_at, command, metadata, event, .. } =
+        recorded;
     let message = message(event);
     Ok([
         Value::Number(*position),
@@ -69,7 +70,7 @@ pub fn row(recorded: &Recorded) -> Result<[Value<'_>; COLUMNS.len()], serde_json
         Value::Text(&stream.aggregate_id),
         Value::Number(*sequence),
         Value::Text(event.event_type()),
-        Value::Text(event.event_version()),
+        Value::Text(recorded.event_version()),
         command.as_ref().map_or(Value::Null, |command| Value::Text(&command.issuer)),
         command.as_ref().map_or(Value::Null, |command| Value::Text(&command.key)),
         conversation(recorded).map_or(Value::Null, Value::Text),
@@ -79,7 +80,7 @@ pub fn row(recorded: &Recorded) -> Result<[Value<'_>; COLUMNS.len()], serde_json
         message.map_or(Value::Null, |message| Value::Text(&message.sender_role)),
         message.map_or(Value::Null, |message| Value::Text(&message.personal.content)),
         Value::Text(metadata),
-        Value::Written(event.payload()?),
+        Value::Written(recorded.payload()?.into_owned()),
     ])
 }
 

@@ -85,14 +85,14 @@ impl CloudEvents {
 
 impl Encoder for CloudEvents {
     fn write(&mut self, recorded: &Recorded) -> io::Result<()> {
-        let Recorded { position, stream, sequence, recorded_at, command, metadata, event } =
+        let Recorded { position, stream, sequence, recorded_at, command, metadata, event, .. } =
             recorded;
         let Metadata { command_id, traceparent } = serde_json::from_str(metadata)?;
         let cloud_event = CloudEvent {
             specversion: "1.0",
             id: position.to_string(),
             source: &self.source,
-            kind: format!("verbatim.{}.v{}", event.event_type(), event.event_version()),
+            kind: format!("verbatim.{}.v{}", event.event_type(), recorded.event_version()),
             subject: stream.to_string(),
             time: *recorded_at,
             datacontenttype: "application/json",
@@ -104,7 +104,7 @@ impl Encoder for CloudEvents {
             commandissuer: command.as_ref().map(|command| &*command.issuer),
             // An attribute's text is never empty.
             commandkey: command.as_ref().map(|command| &*command.key).filter(|key| !key.is_empty()),
-            data: RawValue::from_string(event.payload()?)?,
+            data: RawValue::from_string(recorded.payload()?.into_owned())?,
         };
         line(&mut self.sink, &cloud_event)
     }

@@ -27,6 +27,7 @@ fn recorded(position: u64, command: Option<CommandKey>, event: impl Into<Event>)
         command,
         metadata: r#"{"commandId": "x"}"#.into(),
         event,
+        original: None,
     })
 }
 
