@@ -69,7 +69,7 @@ async function cluster({ settings = {} } = {}) {
   const log = new Log();
   const roles = ['gateway', 'aggregate', 'projection'].map((role) => new Process(role));
   for (const role of roles) {
-    await role.start(['serve'], { ...SETTINGS, DATABASE_URL: postgres.url, NATS_URL: nats.url, VERBATIM_ROLE: role.role, ...settings }, '/', log);
+    await role.start(['serve'], { ...SETTINGS, DATABASE_URL: postgres.url, NATS_URL: nats.url, MASTER_KEY: '5e'.repeat(32), VERBATIM_ROLE: role.role, ...settings }, '/', log);
   }
   await roles[0].ready();
   if (settings.LOG_LEVEL) roles.forEach(overhear);

@@ -16,12 +16,12 @@ import { conversation, key, user } from './harness/names.mjs';
 import { Wire } from './harness/raw.mjs';
 import { Rest } from './harness/rest.mjs';
 import * as shapes from './harness/shapes.mjs';
-import { now, SECRET, sign, token } from './harness/tokens.mjs';
+import { MASTER_KEY, now, SECRET, sign, token } from './harness/tokens.mjs';
 import { until } from './harness/until.mjs';
 
 const SETTINGS = [
   'VERBATIM_LISTEN', 'PORT', 'VERBATIM_DATA_DIR', 'DATABASE_URL', 'NATS_URL', 'JWT_SECRET', 'JWT_PUBLIC_KEY_FILE', 'JWT_ISSUER',
-  'JWT_AUDIENCE', 'PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'LOG_FORMAT', 'LOG_LEVEL', 'CONNECTION_LIST',
+  'JWT_AUDIENCE', 'MASTER_KEY', 'MASTER_KEY_FILE', 'PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'LOG_FORMAT', 'LOG_LEVEL', 'CONNECTION_LIST',
   'RATE_LIMIT_MESSAGES_PER_SECOND', 'RATE_LIMIT_BURST', 'RATE_LIMIT_REQUESTS_PER_SECOND', 'MAX_PACKET_BYTES', 'MAX_CONTENT_BYTES',
   'MAX_ATTACHMENTS', 'MAX_IN_FLIGHT_PER_SOCKET', 'MAX_WAITING_PER_SOCKET', 'MAX_SOCKETS_PER_USER', 'AUTH_TIMEOUT_SECONDS',
   'MAX_UNREAD_PACKETS', 'MAX_UNREAD_BYTES', 'WRITE_TIMEOUT_SECONDS', 'PING_INTERVAL_MS', 'PING_TIMEOUT_MS',
@@ -108,11 +108,11 @@ describe('settings', () => {
       for (const name of SETTINGS) assert.ok(new RegExp(`\\[env: ${name}[=\\]]`).test(stdout), `${name} in verbatim ${args.join(' ')}`);
     }
     const { stdout } = await run(['--help']);
-    for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild', 'export', 'replay', 'as-of']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
+    for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild', 'export', 'replay', 'as-of', 'erase', 'keys']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
   });
 
   test('of the environment are not shown by --help where they are secret', async () => {
-    const { stdout } = await run(['serve', '--help'], { JWT_SECRET: 'hush', DATABASE_URL: 'postgres://u:hush@x', NATS_URL: 'nats://u:hush@x' });
+    const { stdout } = await run(['serve', '--help'], { JWT_SECRET: 'hush', DATABASE_URL: 'postgres://u:hush@x', NATS_URL: 'nats://u:hush@x', MASTER_KEY: 'hush' });
     assert.ok(!stdout.includes('hush'));
   });
 
@@ -122,6 +122,8 @@ describe('settings', () => {
     VERBATIM_DATA_DIR: ['/dev/null/x', '/proc/nothing'],
     JWT_SECRET: [''],
     JWT_PUBLIC_KEY_FILE: ['/nonexistent.pem', '/dev/null'],
+    MASTER_KEY: ['', 'short', '0'.repeat(63), 'é'],
+    MASTER_KEY_FILE: ['/nonexistent', '/dev/null'],
     JWT_ISSUER: [''],
     JWT_AUDIENCE: [''],
     PUBLIC_URL: ['nonsense', 'ftp://x', 'http://', 'https://x/path', 'https://user@x', 'https://x:port'],
@@ -165,7 +167,9 @@ describe('settings', () => {
       [database, /DATABASE_URL needs NATS_URL/],
       [nats, /NATS_URL needs DATABASE_URL/],
       [{ ...database, ...nats }, /JWT_SECRET/],
-      [{ ...database, ...nats, JWT_SECRET: SECRET }, /DATABASE_URL: PostgreSQL can't be reached/],
+      [{ ...database, ...nats, JWT_SECRET: SECRET }, /MASTER_KEY: the processes of a cluster must share one/],
+      [{ ...database, ...nats, JWT_SECRET: SECRET, MASTER_KEY }, /DATABASE_URL: PostgreSQL can't be reached/],
+      [{ ...database, ...nats, VERBATIM_ROLE: 'aggregate' }, /DATABASE_URL: PostgreSQL can't be reached/],
       [{ VERBATIM_ROLE: 'aggregate' }, /VERBATIM_ROLE/],
     ]) {
       const { code, stderr } = await run(['serve'], { ...base, ...settings });
@@ -349,10 +353,13 @@ describe('backup, restore and rebuild', () => {
     const again = await run(['backup', '--out', out], deployment.settings);
     assert.notEqual(again.code, 0, 'a file that is there is not overwritten');
 
-    const data = folder();
+    const [data, keys] = [folder(), join(folder(), 'keys.backup')];
+    const kept = await run(['keys', 'backup', '--out', keys], deployment.settings);
+    assert.equal(kept.code, 0, kept.stderr);
     const restored = await run(['restore', '--from', out], { VERBATIM_DATA_DIR: data });
     assert.equal(restored.code, 0, restored.stderr);
-    const copy = await started(t, { VERBATIM_DATA_DIR: data });
+    assert.equal((await run(['keys', 'restore', '--from', keys], { VERBATIM_DATA_DIR: data })).code, 0);
+    const copy = await started(t, { VERBATIM_DATA_DIR: data, MASTER_KEY_FILE: join(deployment.dataDir, 'master_key') });
     const theirs = await (await copy.rest(bob)).history(id);
     const ours = await (await deployment.rest(bob)).history(id);
     assert.ok(theirs.length >= 50);

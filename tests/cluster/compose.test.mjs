@@ -11,7 +11,7 @@ import { Log } from '../harness/log.mjs';
 import { conversation, user } from '../harness/names.mjs';
 import { Process } from '../harness/process.mjs';
 import { Nats, Nginx, Postgres } from '../harness/servers.mjs';
-import { SECRET, token } from '../harness/tokens.mjs';
+import { MASTER_KEY, SECRET, token } from '../harness/tokens.mjs';
 import { until } from '../harness/until.mjs';
 
 const text = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
@@ -38,6 +38,7 @@ describe('what compose.yaml starts', () => {
       VERBATIM_ROLE: role,
       VERBATIM_LISTEN: '127.0.0.1:0',
       ...(role === 'gateway' ? { JWT_SECRET: SECRET, TRUSTED_PROXIES: '127.0.0.0/8' } : {}),
+      ...(role === 'aggregate' ? {} : { MASTER_KEY }),
     }, '/', log);
   }
 
@@ -96,7 +97,7 @@ describe('what compose.yaml starts', () => {
 
   test('keeps roles apart: a wrong password is refused with the setting named', async () => {
     const refused = await run(['serve'], {
-      DATABASE_URL: postgres.url, NATS_URL: nats.url, NATS_USER: 'gateway', NATS_PASSWORD: 'wrong', VERBATIM_ROLE: 'gateway', JWT_SECRET: SECRET, VERBATIM_LISTEN: '127.0.0.1:0',
+      DATABASE_URL: postgres.url, NATS_URL: nats.url, NATS_USER: 'gateway', NATS_PASSWORD: 'wrong', VERBATIM_ROLE: 'gateway', JWT_SECRET: SECRET, MASTER_KEY, VERBATIM_LISTEN: '127.0.0.1:0',
     });
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /NATS_URL/);

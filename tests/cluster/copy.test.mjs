@@ -14,7 +14,7 @@ import { Log } from '../harness/log.mjs';
 import { conversation, key, user } from '../harness/names.mjs';
 import { Process } from '../harness/process.mjs';
 import { Rest } from '../harness/rest.mjs';
-import { SECRET, token } from '../harness/tokens.mjs';
+import { MASTER_KEY, SECRET, token } from '../harness/tokens.mjs';
 
 describe('a log that is copied', () => {
   const [alice, bob, id] = [user('alice'), user('bob'), conversation()];
@@ -22,8 +22,8 @@ describe('a log that is copied', () => {
   const folder = mkdtempSync(join(tmpdir(), 'verbatim-copy-'));
   const name = `copy_${randomUUID().replaceAll('-', '')}`;
   const url = process.env.VERBATIM_TEST_DATABASE_URL.replace(/\/[^/]*$/, `/${name}`);
-  const cluster = { DATABASE_URL: url, NATS_URL: process.env.VERBATIM_TEST_NATS_URL, NATS_PREFIX: name };
-  const embedded = (data) => ({ VERBATIM_DATA_DIR: join(folder, data) });
+  const cluster = { DATABASE_URL: url, NATS_URL: process.env.VERBATIM_TEST_NATS_URL, NATS_PREFIX: name, MASTER_KEY };
+  const embedded = (data) => ({ VERBATIM_DATA_DIR: join(folder, data), MASTER_KEY });
   const copy = (from, to) => run(['copy', '--from', from, '--to', to], {}, { cwd: folder, timeout: 60_000 });
   let cursor;
 

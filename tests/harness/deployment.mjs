@@ -15,7 +15,7 @@ import { Log } from './log.mjs';
 import { Process } from './process.mjs';
 import { Rest } from './rest.mjs';
 import { Nats, Postgres } from './servers.mjs';
-import { SECRET, token } from './tokens.mjs';
+import { MASTER_KEY, SECRET, token } from './tokens.mjs';
 import { until } from './until.mjs';
 
 /** Most tests are about something else than the rates; those that are set their own. */
@@ -36,7 +36,7 @@ function cluster() {
   if (!server || !nats) throw new Error('no servers for a cluster: eval "$(scripts/services start)"');
   const name = `e2e_${randomUUID().replaceAll('-', '')}`;
   execFileSync('psql', [server, '-q', '-c', `create database ${name} strategy wal_log`]);
-  return { DATABASE_URL: server.replace(/\/[^/]*$/, `/${name}`), NATS_URL: nats, NATS_PREFIX: name };
+  return { DATABASE_URL: server.replace(/\/[^/]*$/, `/${name}`), NATS_URL: nats, NATS_PREFIX: name, MASTER_KEY };
 }
 
 export class Deployment {
@@ -70,8 +70,8 @@ export class Deployment {
 
   /** The settings that commands such as `verbatim backup` need to find this deployment. */
   get settings() {
-    const { JWT_SECRET, DATABASE_URL, NATS_URL } = this.#settings;
-    const given = Object.entries({ JWT_SECRET, DATABASE_URL, NATS_URL }).filter(([, value]) => value);
+    const { JWT_SECRET, DATABASE_URL, NATS_URL, NATS_PREFIX, MASTER_KEY } = this.#settings;
+    const given = Object.entries({ JWT_SECRET, DATABASE_URL, NATS_URL, NATS_PREFIX, MASTER_KEY }).filter(([, value]) => value);
     return { VERBATIM_DATA_DIR: this.dataDir, ...Object.fromEntries(given) };
   }
 
@@ -199,7 +199,7 @@ export function deployOnOwnServers(settings, allowed) {
   deployment.allowed = allowed;
   before(async () => {
     await Promise.all([postgres.start(), nats.start()]);
-    deployment.use({ DATABASE_URL: postgres.url, NATS_URL: nats.url });
+    deployment.use({ DATABASE_URL: postgres.url, NATS_URL: nats.url, MASTER_KEY });
     await deployment.start();
   });
   after(async () => {

@@ -4,6 +4,9 @@ import { SignJWT } from 'jose';
 
 export const SECRET = 'end-to-end-secret-of-more-than-32-bytes';
 
+/** What the servers of a cluster wrap the keys of personal content with. */
+export const MASTER_KEY = '5e'.repeat(32);
+
 export const now = () => Math.floor(Date.now() / 1_000);
 
 /** A token with exactly these claims. `key` is a secret's text, or a key object for other algorithms. */

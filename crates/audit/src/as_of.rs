@@ -7,7 +7,7 @@ use serde::Serialize;
 use verbatim_domain::conversation::ConversationKind;
 use verbatim_domain::{ConversationEvent, ConversationId, Event, StreamId, UserId};
 use verbatim_journal::{Error, Log};
-use verbatim_protocol::client::Message;
+use verbatim_protocol::client::{Message, Unreadable};
 use verbatim_protocol::{Recorded, Timestamp};
 
 /// Events that are read at once.
@@ -140,7 +140,12 @@ pub fn message(id: &ConversationId, recorded: &Recorded) -> Option<Message> {
     let Event::Conversation(ConversationEvent::MessageSent(sent)) = &recorded.event else {
         return None;
     };
-    Some(Message::new(id.clone(), sent.clone(), recorded.recorded_at))
+    let mut message = Message::new(id.clone(), sent.clone(), recorded.recorded_at);
+    if message.sealed.take().is_some() {
+        // An opened log leaves nothing else sealed.
+        message.unreadable = Some(Unreadable::Erased);
+    }
+    Some(message)
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 //! readers, so they cost the writers nothing.
 //!
 //! Invariants kept here:
+//! - what was erased is never shown, and nothing passes for erased that is only unreadable;
 //! - a time is a position, because `recorded_at` never decreases;
 //! - a range is settled when reading begins; what is appended later is not part of it.
 
 pub mod as_of;
+pub mod opened;
 pub mod pages;
 pub mod range;
 pub mod selection;
@@ -17,6 +19,7 @@ pub mod selection;
 mod testing;
 
 pub use as_of::{ConversationAsOf, conversation_as_of};
+pub use opened::OpenedLog;
 pub use pages::{Pages, pages};
 pub use range::{BadRange, Bound, Range};
 pub use selection::{EventType, Selection};

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use verbatim_domain::audit::Accessed;
-use verbatim_domain::{AuditEvent, ConversationEvent, ConversationId, Event, InboxEvent, UserId};
+use verbatim_domain::{
+    AuditEvent, ConversationEvent, ConversationId, ErasureEvent, Event, InboxEvent, UserId,
+};
 use verbatim_protocol::Recorded;
 
 /// The name of a type of event.
@@ -91,7 +93,8 @@ pub fn conversation(recorded: &Recorded) -> Option<&str> {
         Event::Inbox(InboxEvent::NotificationCreated(created)) => {
             Some(created.conversation_id.as_str())
         }
-        Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_)) => None,
+        Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_))
+        | Event::Erasures(_) => None,
         Event::Audit(AuditEvent::AuditAccessed(audit)) => match &audit.accessed {
             Accessed::Conversation(accessed) => Some(accessed.conversation_id.as_str()),
             Accessed::Events(accessed) => accessed.conversation_id.as_ref().map(AsRef::as_ref),
@@ -115,6 +118,9 @@ pub fn actor(recorded: &Recorded) -> Option<&str> {
             Some(&recorded.stream.aggregate_id)
         }
         Event::Audit(AuditEvent::AuditAccessed(audit)) => Some(audit.accessor_id.as_str()),
+        Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
+            erased.erased_by.as_ref().map(UserId::as_str)
+        }
     }
 }
 
@@ -126,6 +132,9 @@ fn concerns(recorded: &Recorded, user: &str) -> bool {
         }
         Event::Inbox(InboxEvent::NotificationCreated(created)) => {
             created.sender_id.as_str() == user || *recorded.stream.aggregate_id == *user
+        }
+        Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
+            erased.subject_id.as_str() == user || actor(recorded) == Some(user)
         }
         Event::Conversation(_) | Event::Inbox(_) | Event::Audit(_) => actor(recorded) == Some(user),
     }

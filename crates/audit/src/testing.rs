@@ -77,7 +77,8 @@ pub fn said(sequence: u64, sender: &str) -> ConversationEvent {
             content: format!("message {sequence}"),
             attachments: Vec::new(),
             email: None,
-        },
+        }
+        .into(),
     })
 }
 

@@ -116,11 +116,7 @@ impl Conversation {
             sender_id: sender.clone(),
             sender_role: send.author.role.clone(),
             client_message_id: send.client_message_id.clone(),
-            personal: PersonalMessage {
-                content: send.content.clone(),
-                attachments: send.attachments.clone(),
-                email: send.author.email.clone(),
-            },
+            personal: send.personal.clone(),
         }));
         Ok(events)
     }

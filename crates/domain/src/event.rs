@@ -11,7 +11,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{AggregateType, AuditEvent, ConversationEvent, InboxEvent};
+use crate::conversation::MessageSent;
+use crate::{AggregateType, AuditEvent, ConversationEvent, ErasureEvent, InboxEvent};
 
 /// An event of any aggregate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,7 @@ pub enum Event {
     Conversation(ConversationEvent),
     Inbox(InboxEvent),
     Audit(AuditEvent),
+    Erasures(ErasureEvent),
 }
 
 /// Why a stored event can't be read.
@@ -187,7 +189,7 @@ events! {
     Conversation: ConversationEvent {
         ConversationStarted = "1",
         MemberJoined = "1",
-        MessageSent = "1",
+        MessageSent = "2" by MessageSent::version { "1" => Step::Same },
         ConversationRead = "1",
     }
     Inbox: InboxEvent {
@@ -197,6 +199,9 @@ events! {
     }
     Audit: AuditEvent {
         AuditAccessed = "1",
+    }
+    Erasures: ErasureEvent {
+        SubjectErased = "1",
     }
 }
 
@@ -215,6 +220,12 @@ impl From<InboxEvent> for Event {
 impl From<AuditEvent> for Event {
     fn from(event: AuditEvent) -> Self {
         Self::Audit(event)
+    }
+}
+
+impl From<ErasureEvent> for Event {
+    fn from(event: ErasureEvent) -> Self {
+        Self::Erasures(event)
     }
 }
 

@@ -175,6 +175,11 @@ uuid_id!(
     NotificationId
 );
 
+uuid_id!(
+    /// A key that a user's personal content is sealed with.
+    KeyId
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,14 +12,20 @@
 
 pub mod audit;
 pub mod conversation;
+pub mod erasure;
 pub mod event;
 pub mod id;
 pub mod inbox;
+pub mod personal;
 pub mod stream;
 
 pub use audit::{Audit, AuditCommand, AuditEvent};
 pub use conversation::{Conversation, ConversationCommand, ConversationEvent};
+pub use erasure::{ErasureCommand, ErasureEvent, Erasures};
 pub use event::{Event, UnknownEvent};
-pub use id::{ClientMessageId, ConversationId, InvalidId, MessageId, NotificationId, UserId};
+pub use id::{
+    ClientMessageId, ConversationId, InvalidId, KeyId, MessageId, NotificationId, UserId,
+};
 pub use inbox::{Inbox, InboxCommand, InboxEvent};
+pub use personal::{Ciphertext, Personal, Sealed};
 pub use stream::{AggregateType, LANES, StreamId};

@@ -99,7 +99,8 @@ fn said(content: &str) -> Event {
             content: content.to_owned(),
             attachments: Vec::new(),
             email: Some("user_1@example.com".to_owned()),
-        },
+        }
+        .into(),
     })
     .into()
 }

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use verbatim_domain::conversation::{Attachment, ConversationKind, MessageSent};
-use verbatim_domain::{ClientMessageId, ConversationId, MessageId, NotificationId, UserId};
+use verbatim_domain::conversation::{Attachment, ConversationKind, MessageSent, PersonalMessage};
+use verbatim_domain::{
+    ClientMessageId, ConversationId, MessageId, NotificationId, Personal, Sealed, UserId,
+};
 
 use crate::Timestamp;
 
@@ -178,29 +180,58 @@ pub struct Message {
     pub cursor: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<ClientMessageId>,
+    /// Why there is neither content nor attachments; left out where there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
+    /// What is yet to be opened, and never reaches a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub sealed: Option<Sealed>,
+}
+
+/// Why something can't be read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Unreadable {
+    /// What its sender had written was erased.
+    Erased,
+    /// The key that it was sealed with is missing.
+    KeyMissing,
 }
 
 impl Message {
-    /// The message that an event tells of, without a cursor.
+    /// The message that an event tells of, without a cursor; what is sealed in it stays so.
     #[must_use]
     pub fn new(conversation_id: ConversationId, sent: MessageSent, created_at: Timestamp) -> Self {
-        Self {
+        let sender_info =
+            SenderInfo { user_id: sent.sender_id.clone(), email: None, role: sent.sender_role };
+        let mut message = Self {
             id: sent.message_id,
             conversation_id,
-            sender: SenderKind::of_role(&sent.sender_role),
-            sender_id: sent.sender_id.clone(),
-            content: sent.personal.content,
-            attachments: sent.personal.attachments,
-            sender_info: SenderInfo {
-                user_id: sent.sender_id,
-                email: sent.personal.email,
-                role: sent.sender_role,
-            },
+            sender: SenderKind::of_role(&sender_info.role),
+            sender_id: sent.sender_id,
+            content: String::new(),
+            attachments: Vec::new(),
+            sender_info,
             created_at,
             sequence: sent.sequence,
             cursor: None,
             client_message_id: sent.client_message_id,
+            unreadable: None,
+            sealed: None,
+        };
+        match sent.personal {
+            Personal::Plain(said) => message.say(said),
+            Personal::Sealed(sealed) => message.sealed = Some(sealed),
         }
+        message
+    }
+
+    /// Puts in what its sender said.
+    pub fn say(&mut self, said: PersonalMessage) {
+        self.content = said.content;
+        self.attachments = said.attachments;
+        self.sender_info.email = said.email;
     }
 }
 
@@ -241,6 +272,24 @@ pub struct Notification {
     pub is_read: bool,
     pub read_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    /// Why there is no content; left out where there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
+    /// What is yet to be opened, and never reaches a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub sealed: Option<Sealed>,
+}
+
+impl Notification {
+    /// How many characters of a message it shows.
+    const EXCERPT: usize = 140;
+
+    /// What it shows of a message.
+    #[must_use]
+    pub fn excerpt(content: &str) -> &str {
+        content.char_indices().nth(Self::EXCERPT).map_or(content, |(end, _)| &content[..end])
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -25,6 +25,8 @@ pub enum Push {
     Message(MessagePush),
     /// Lists that changed: each user's sockets get the whole list anew.
     Refresh(Refresh),
+    /// A user's content was erased: their key is to be destroyed, and forgotten.
+    Erased(Erased),
 }
 
 /// A message and who is to have it.
@@ -49,6 +51,13 @@ pub struct Refresh {
     pub user_id: UserId,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Erased {
+    pub position: u64,
+    pub user_id: UserId,
+}
+
 /// A list that gateways push whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,6 +74,7 @@ impl Push {
         match self {
             Self::Message(push) => push.position,
             Self::Refresh(refresh) => refresh.position,
+            Self::Erased(erased) => erased.position,
         }
     }
 }

@@ -19,7 +19,7 @@ pub use command::{Command, CommandEnvelope, Committed, Reply};
 pub use cursor::{JournalId, StreamCursor};
 pub use envelope::Envelope;
 pub use error::{ErrorCode, Failure};
-pub use frame::{Frame, List, MessagePush, Push, Refresh};
+pub use frame::{Erased, Frame, List, MessagePush, Push, Refresh};
 pub use lane::{LaneCursor, Place};
 pub use recorded::{CommandKey, Original, Recorded};
 pub use timestamp::Timestamp;

@@ -65,7 +65,8 @@ impl Events {
                 content: "Hello there, this is a message of a quite ordinary length.".to_owned(),
                 attachments: Vec::new(),
                 email: Some("someone@example.com".to_owned()),
-            },
+            }
+            .into(),
         };
         self.add(id, ConversationEvent::MessageSent(sent));
         Ok(())

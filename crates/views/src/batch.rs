@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use verbatim_domain::conversation::MessageSent;
 use verbatim_domain::inbox::{DeliveryOutcome, NotificationCreated, ReadScope};
+use verbatim_domain::{Personal, Sealed};
 use verbatim_protocol::{Recorded, Timestamp};
 
 use crate::Error;
@@ -48,8 +49,44 @@ pub(crate) struct Message<'a> {
     pub(crate) position: u64,
     pub(crate) conversation_id: &'a str,
     pub(crate) sent: &'a MessageSent,
-    pub(crate) attachments: Option<String>,
+    pub(crate) said: Said<'a>,
     pub(crate) at: Timestamp,
+}
+
+/// What was said: as it is, or sealed, with nothing beside it.
+#[derive(Default)]
+pub(crate) struct Said<'a> {
+    pub(crate) content: &'a str,
+    /// A JSON array.
+    pub(crate) attachments: Option<String>,
+    pub(crate) email: Option<&'a str>,
+    /// The key's 16 bytes, and what is sealed with it.
+    pub(crate) sealed: Option<Vec<u8>>,
+}
+
+impl<'a> Said<'a> {
+    fn of(personal: &'a Personal) -> Result<Self, Error> {
+        Ok(match personal {
+            Personal::Sealed(Sealed { key, sealed }) => {
+                Self { sealed: Some([key.0.as_bytes(), &*sealed.0].concat()), ..Self::default() }
+            }
+            Personal::Plain(said) => {
+                let attachments = match said.attachments.as_slice() {
+                    [] => None,
+                    some => Some(
+                        serde_json::to_string(some)
+                            .map_err(|error| Error::Corrupt(format!("attachments: {error}")))?,
+                    ),
+                };
+                Self {
+                    content: &said.content,
+                    attachments,
+                    email: said.email.as_deref(),
+                    sealed: None,
+                }
+            }
+        })
+    }
 }
 
 /// What the batch's messages change of their conversation.
@@ -136,6 +173,10 @@ impl<'a> Batch<'a> {
                 self.notifications_read.push(NotificationsRead { position, user_id, scope, at });
                 self.refreshes.push(Refresh { position, list: "notifications", user_id });
             }
+            Change::SubjectErased { position, user_id } => {
+                let user_id = user_id.as_str();
+                self.refreshes.push(Refresh { position, list: "erased", user_id });
+            }
             Change::DeliveryAdvanced { user_id, through, outcome, at } => {
                 let outcome = match outcome {
                     DeliveryOutcome::Acknowledged => "acknowledged",
@@ -170,14 +211,8 @@ impl<'a> Batch<'a> {
         news.last_position = position;
         news.at = at;
         *self.own_messages.entry((conversation_id, sent.sender_id.as_str())).or_default() += 1;
-        let attachments = match sent.personal.attachments.as_slice() {
-            [] => None,
-            some => Some(
-                serde_json::to_string(some)
-                    .map_err(|error| Error::Corrupt(format!("attachments: {error}")))?,
-            ),
-        };
-        self.messages.push(Message { position, conversation_id, sent, attachments, at });
+        let said = Said::of(&sent.personal)?;
+        self.messages.push(Message { position, conversation_id, sent, said, at });
         Ok(())
     }
 }

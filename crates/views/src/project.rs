@@ -2,7 +2,7 @@
 
 use verbatim_domain::conversation::{ConversationKind, MessageSent};
 use verbatim_domain::inbox::{DeliveryOutcome, NotificationCreated, ReadScope};
-use verbatim_domain::{ConversationEvent, Event, InboxEvent, UserId};
+use verbatim_domain::{ConversationEvent, ErasureEvent, Event, InboxEvent, UserId};
 use verbatim_protocol::{Recorded, Timestamp};
 
 /// A change of the read models; it borrows from its event.
@@ -48,6 +48,11 @@ pub enum Change<'a> {
         scope: &'a ReadScope,
         at: Timestamp,
     },
+    /// Nothing of it is shown here; whoever has the user's key in memory is told.
+    SubjectErased {
+        position: u64,
+        user_id: &'a UserId,
+    },
     DeliveryAdvanced {
         user_id: &'a str,
         through: u64,
@@ -65,6 +70,9 @@ pub fn project(recorded: &Recorded) -> Option<Change<'_>> {
     Some(match &recorded.event {
         // Audits show in the log alone.
         Event::Audit(_) => return None,
+        Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
+            Change::SubjectErased { position, user_id: &erased.subject_id }
+        }
         Event::Conversation(event) => match event {
             ConversationEvent::ConversationStarted(started) => Change::ConversationAdded {
                 position,

@@ -10,7 +10,7 @@ use crate::rows::{self, Columns, MembersByKey};
 use crate::{Error, StreamMessage};
 
 /// The column after a message's own, in what is pushed: its conversation's key.
-const KEY: usize = 11;
+const KEY: usize = 12;
 
 /// The keys of the conversations that these messages are of.
 pub(crate) fn conversations(messages: &[impl Columns]) -> Result<Vec<u64>, Error> {
@@ -31,7 +31,7 @@ pub(crate) fn pushes(
     let mut recipients = Recipients { members, latest: HashMap::new() };
     let mut pushes = Vec::with_capacity(messages.len() + refreshes.len());
     for row in refreshes {
-        pushes.push(Push::Refresh(rows::refresh(row)?));
+        pushes.push(rows::refresh(row)?);
     }
     for row in messages {
         let StreamMessage { position, message } = rows::message(row, 0)?;

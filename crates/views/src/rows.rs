@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 use verbatim_domain::conversation::{Attachment, ConversationKind};
-use verbatim_domain::{MessageId, NotificationId, UserId};
+use verbatim_domain::{Ciphertext, KeyId, MessageId, NotificationId, Sealed, UserId};
 use verbatim_protocol::client::{
     Conversation, Delivery, DeliveryStatus, Message, Notification, NotificationKind, SenderInfo,
     SenderKind,
 };
-use verbatim_protocol::{List, Refresh, Timestamp};
+use verbatim_protocol::{Erased, List, Push, Refresh, Timestamp};
 
 use crate::{Error, Member, StreamMessage};
 
@@ -25,7 +25,7 @@ pub(crate) trait Columns {
     /// What somebody wrote.
     fn written(&self, index: usize) -> Result<Option<String>, Error>;
 
-    fn bytes(&self, index: usize) -> Result<&[u8], Error>;
+    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, Error>;
 
     /// The beginning of what somebody wrote, as a notification shows it.
     fn excerpt(&self, index: usize) -> Result<String, Error>;
@@ -54,7 +54,7 @@ where
 }
 
 pub(crate) fn uuid(row: &impl Columns, index: usize) -> Result<Uuid, Error> {
-    Uuid::from_slice(row.bytes(index)?)
+    Uuid::from_slice(there(row.bytes(index)?, index)?)
         .map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
 }
 
@@ -66,7 +66,17 @@ fn time(row: &impl Columns, index: usize) -> Result<Timestamp, Error> {
     there(row.integer(index)?, index).map(Timestamp)
 }
 
-/// A message, from its eleven columns, from `first` on.
+/// What is sealed, if anything: the key's 16 bytes and what follows.
+fn sealed(row: &impl Columns, index: usize) -> Result<Option<Sealed>, Error> {
+    let Some(bytes) = row.bytes(index)? else { return Ok(None) };
+    let (key, sealed) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| Error::Corrupt(format!("column {index} is too short")))?;
+    let key = KeyId(Uuid::from_bytes(*key));
+    Ok(Some(Sealed { key, sealed: Ciphertext(sealed.to_vec()) }))
+}
+
+/// A message, from its twelve columns, from `first` on.
 pub(crate) fn message(row: &impl Columns, first: usize) -> Result<StreamMessage, Error> {
     let sender_id: UserId = parsed(row, first + 4)?;
     let role = text(row, first + 5)?;
@@ -89,6 +99,8 @@ pub(crate) fn message(row: &impl Columns, first: usize) -> Result<StreamMessage,
             sequence: number(row, first + 3)?,
             cursor: None,
             client_message_id: client_message_id.map_err(|error| unreadable(&error))?,
+            unreadable: None,
+            sealed: sealed(row, first + 11)?,
         },
     })
 }
@@ -149,6 +161,8 @@ pub(crate) fn notification(row: &impl Columns, user: &UserId) -> Result<Notifica
         is_read: read_at.is_some(),
         read_at: read_at.map(Timestamp),
         created_at: time(row, 2)?,
+        unreadable: None,
+        sealed: sealed(row, 10)?,
     })
 }
 
@@ -161,13 +175,16 @@ pub(crate) fn delivery(row: &impl Columns) -> Result<Delivery, Error> {
     Ok(Delivery { user_id: parsed(row, 0)?, status, updated_at })
 }
 
-pub(crate) fn refresh(row: &impl Columns) -> Result<Refresh, Error> {
+/// What was pushed to a user, or about one, that is no message.
+pub(crate) fn refresh(row: &impl Columns) -> Result<Push, Error> {
+    let (position, user_id) = (number(row, 0)?, parsed(row, 2)?);
     let list = match word(row, 1)? {
         "conversations" => List::Conversations,
         "notifications" => List::Notifications,
+        "erased" => return Ok(Push::Erased(Erased { position, user_id })),
         other => return Err(Error::Corrupt(format!("a push of the list {other:?}"))),
     };
-    Ok(Refresh { position: number(row, 0)?, list, user_id: parsed(row, 2)? })
+    Ok(Push::Refresh(Refresh { position, list, user_id }))
 }
 
 /// A position as a column holds it; greater ones than any are the greatest.

@@ -50,11 +50,14 @@ create table messages (
     sender_id text collate "C" not null,
     sender_role bytea not null,
     created_at bigint not null,
+    -- Empty where it is sealed, together with attachments and e-mail address.
     content bytea not null,
     -- A JSON array; null for none.
     attachments text,
     email bytea,
-    client_message_id bytea
+    client_message_id bytea,
+    -- The key's 16 bytes, and what is sealed with it.
+    sealed bytea
 );
 
 create unique index messages_by_sequence on messages (conversation, sequence)

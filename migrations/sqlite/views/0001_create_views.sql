@@ -49,11 +49,14 @@ create table messages (
     sender_id text not null,
     sender_role text not null,
     created_at integer not null,
+    -- Empty where it is sealed, together with attachments and e-mail address.
     content text not null,
     -- A JSON array; null for none.
     attachments text,
     email text,
-    client_message_id text
+    client_message_id text,
+    -- The key's 16 bytes, and what is sealed with it.
+    sealed blob
 );
 
 -- A conversation's messages by sequence, in two parts. Each message of a batch may belong to another

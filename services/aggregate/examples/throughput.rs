@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verbatim_aggregate::{Aggregate, Settings};
 use verbatim_bus::{Bus, InProcess};
-use verbatim_domain::conversation::{Author, SendMessage};
+use verbatim_domain::conversation::{Author, PersonalMessage, SendMessage};
 use verbatim_domain::{ConversationCommand, MessageId};
 use verbatim_journal::Journal;
 use verbatim_journal::sqlite::SqliteJournal;
@@ -78,11 +78,13 @@ fn say(n: usize, conversation: usize) -> anyhow::Result<CommandEnvelope> {
     let client_message_id = format!("message {n}");
     let send = SendMessage {
         message_id: MessageId(Uuid::now_v7()),
-        author: Author { user_id: "ann".parse()?, role: "user".into(), email: None },
+        author: Author { user_id: "ann".parse()?, role: "user".into() },
         target: Some("bob".parse()?),
         client_message_id: Some(client_message_id.parse()?),
-        content: "Hello! This is about as long as what people write to each other.".into(),
-        attachments: Vec::new(),
+        personal: PersonalMessage::text(
+            "Hello! This is about as long as what people write to each other.",
+        )
+        .into(),
     };
     Ok(CommandEnvelope {
         command_id: Uuid::now_v7(),

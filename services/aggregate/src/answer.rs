@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use verbatim_domain::{
     ConversationCommand, ConversationEvent, ConversationId, Event, InboxCommand, InboxEvent,
+    Personal,
     conversation::{MessageSent, SendMessage},
 };
 use verbatim_journal::{Error, Journal};
@@ -73,10 +74,13 @@ fn is_alike(command: &Command, event: &Event) -> bool {
     }
 }
 
+/// What is sealed can't be compared here: whoever asked opens it, and compares.
 fn says_the_same(command: &SendMessage, event: &MessageSent) -> bool {
-    command.author.user_id == event.sender_id
-        && command.content == event.personal.content
-        && command.attachments == event.personal.attachments
+    let alike = match (&command.personal, &event.personal) {
+        (Personal::Plain(one), Personal::Plain(other)) => one.says_as(other),
+        _ => true,
+    };
+    command.author.user_id == event.sender_id && alike
 }
 
 fn message(command: &Command, recorded: &Recorded) -> Option<CommittedMessage> {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verbatim_bus::{Bus, InProcess, ReplyFuture};
-use verbatim_domain::conversation::{Author, CreateGroup, SendMessage};
+use verbatim_domain::conversation::{Author, CreateGroup, PersonalMessage, SendMessage};
 use verbatim_domain::{
     ConversationCommand, ConversationEvent, Event, InboxCommand, MessageId, StreamId, UserId,
 };
@@ -139,11 +139,10 @@ fn service_key() -> CommandKey {
 fn say(from: &str, conversation: &str, content: &str) -> CommandEnvelope {
     let send = SendMessage {
         message_id: MessageId(Uuid::now_v7()),
-        author: Author { user_id: user(from), role: "user".into(), email: None },
+        author: Author { user_id: user(from), role: "user".into() },
         target: None,
         client_message_id: None,
-        content: content.into(),
-        attachments: Vec::new(),
+        personal: PersonalMessage::text(content).into(),
     };
     let id = conversation.parse().expect("a conversation id");
     let command = ConversationCommand::SendMessage(send);
@@ -211,7 +210,7 @@ async fn said(journal: &impl Journal, id: &str) -> Vec<String> {
     let mut said = Vec::new();
     for recorded in stream(journal, id).await {
         if let Event::Conversation(ConversationEvent::MessageSent(sent)) = &recorded.event {
-            said.push(sent.personal.content.clone());
+            said.push(sent.personal.plain().expect("it was plain").content.clone());
             assert_eq!(sent.sequence, said.len() as u64, "the messages of {id} are dense");
         }
     }

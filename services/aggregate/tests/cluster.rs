@@ -13,7 +13,7 @@ use uuid::Uuid;
 use verbatim_aggregate::{Aggregate, Settings};
 use verbatim_bus::nats::{NatsOptions, Topics};
 use verbatim_bus::{Bus, Nats, ReplyFuture};
-use verbatim_domain::conversation::{Author, SendMessage};
+use verbatim_domain::conversation::{Author, PersonalMessage, SendMessage};
 use verbatim_domain::{ConversationCommand, ConversationEvent, Event, LANES, MessageId, UserId};
 use verbatim_journal::{Journal, Lanes, Log, PostgresJournal};
 use verbatim_postgres::Database;
@@ -136,7 +136,8 @@ impl Cluster {
             after = last.position;
             for recorded in page {
                 if let Event::Conversation(ConversationEvent::MessageSent(sent)) = &recorded.event {
-                    let content = sent.personal.content.clone();
+                    let said = sent.personal.plain().expect("it was plain");
+                    let content = said.content.clone();
                     let id = recorded.stream.aggregate_id.clone();
                     told.entry(id).or_default().push((sent.sequence, content));
                 }
@@ -154,11 +155,10 @@ fn said(conversation: usize, number: usize, command_id: Uuid) -> CommandEnvelope
     let user = |id: &str| id.parse::<UserId>().expect("a user id");
     let send = SendMessage {
         message_id: MessageId(command_id),
-        author: Author { user_id: user("ann"), role: "user".to_owned(), email: None },
+        author: Author { user_id: user("ann"), role: "user".to_owned() },
         target: Some(user("bob")),
         client_message_id: None,
-        content: number.to_string(),
-        attachments: Vec::new(),
+        personal: PersonalMessage::text(&number.to_string()).into(),
     };
     CommandEnvelope {
         command_id,

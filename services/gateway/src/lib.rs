@@ -37,6 +37,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
+use verbatim_keys::Vault;
 use verbatim_views::Views;
 
 use auth::Verifier;
@@ -60,6 +61,8 @@ pub struct Ports {
     pub journal: Arc<dyn Journal>,
     pub bus: Arc<dyn Bus>,
     pub views: Arc<dyn Views>,
+    /// Seals what is said, and opens it for those who read it.
+    pub keys: Arc<Vault>,
 }
 
 /// The gateway role.

@@ -8,12 +8,15 @@
 //! - the offline reactor (`offline`) has a notification made for each message and recipient without
 //!   a socket.
 //!
+//! Beside them, `erasures` sees to it that what was erased stays so.
+//!
 //! Invariants kept here:
 //! - a reader sees every event once and in order; a hole or an unknown event halts it, and with it
 //!   the service;
 //! - push frames are contiguous, and a restarted reactor has a higher epoch;
 //! - the offline reactor's checkpoint passes an event only once all its commands are settled.
 
+mod erasures;
 mod members;
 mod metrics;
 mod offline;
@@ -37,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span};
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
+use verbatim_keys::Vault;
 use verbatim_state::State;
 use verbatim_views::Views;
 
@@ -52,6 +56,8 @@ pub struct Ports {
     pub bus: Arc<dyn Bus>,
     pub views: Arc<dyn Views>,
     pub state: Arc<dyn State>,
+    /// Opens what is pushed.
+    pub keys: Arc<Vault>,
 }
 
 /// The projection service. It may run, end and run again: each run begins where the stores say.
@@ -82,11 +88,13 @@ impl Projection {
             stop.clone(),
         );
         let push = push::run(ports.clone(), settings.clone(), metrics.push.clone(), stop.clone());
+        let erasures = erasures::run(ports.clone(), stop.clone());
         let offline = offline::run(ports, settings.clone(), metrics.offline.clone(), stop.clone());
-        let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 3] = [
+        let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 4] = [
             ("projector", Box::pin(projector)),
             ("push", Box::pin(push)),
             ("offline", Box::pin(offline)),
+            ("erasures", Box::pin(erasures)),
         ];
         supervise(tasks, &stop).await
     }

@@ -12,10 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug_span, info};
 use verbatim_bus::Bus;
 use verbatim_domain::conversation::{ConversationKind, MessageSent};
-use verbatim_domain::{ConversationEvent, Event, InboxEvent, UserId};
+use verbatim_domain::{
+    ConversationEvent, ErasureEvent, Event, InboxEvent, KeyId, Personal, UserId,
+};
+use verbatim_keys::{Keys, Vault};
 use verbatim_protocol::client::Message;
 use verbatim_protocol::{
-    Frame, JournalId, List, MessagePush, Push, Recorded, Refresh, StreamCursor, Timestamp,
+    Erased, Frame, JournalId, List, MessagePush, Push, Recorded, Refresh, StreamCursor, Timestamp,
 };
 
 use crate::members::{Conversation, Memberships};
@@ -50,6 +53,7 @@ async fn push(ports: Ports, settings: Arc<Settings>, metrics: PushMetrics) -> an
             tail.position(),
         ),
         bus: ports.bus.clone(),
+        keys: ports.keys.clone(),
         journal: ports.journal.id(),
         epoch,
         to: tail.position(),
@@ -77,6 +81,7 @@ async fn push(ports: Ports, settings: Arc<Settings>, metrics: PushMetrics) -> an
 struct Publisher {
     memberships: Memberships,
     bus: Arc<dyn Bus>,
+    keys: Arc<Vault>,
     journal: JournalId,
     epoch: u64,
     /// The last position that is in a frame.
@@ -90,13 +95,17 @@ impl Publisher {
     async fn push(&mut self, batch: &[Arc<Recorded>]) -> anyhow::Result<()> {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
         self.memberships.prepare(batch).await?;
+        let keys = until_available("keys.find", || {
+            self.keys.find(batch.iter().filter_map(|recorded| sealed_with(recorded)))
+        });
+        let keys = keys.await.context("finding the keys of what is pushed")?;
         let _span =
             debug_span!("delivery.push", from = first.position, to = last.position).entered();
         let now = Timestamp::now();
         let mut pushes = Vec::new();
         let mut bytes = 0;
         for recorded in batch {
-            if let Some(push) = self.react(recorded)? {
+            if let Some(push) = self.react(recorded, &keys)? {
                 if let Push::Message(message) = &push {
                     bytes += size(message);
                     let delay = now.0.saturating_sub(recorded.recorded_at.0).max(0);
@@ -117,13 +126,13 @@ impl Publisher {
     }
 
     /// What gateways are to tell their sockets because of one event.
-    fn react(&mut self, recorded: &Recorded) -> anyhow::Result<Option<Push>> {
+    fn react(&mut self, recorded: &Recorded, keys: &Keys) -> anyhow::Result<Option<Push>> {
         let position = recorded.position;
         let refresh = |list, user_id| Push::Refresh(Refresh { position, list, user_id });
         let conversation = self.memberships.follow(recorded)?;
         let push = match (&recorded.event, conversation) {
             (Event::Conversation(ConversationEvent::MessageSent(sent)), Some(conversation)) => {
-                Push::Message(message(self.journal, recorded, sent, conversation)?)
+                Push::Message(message(self.journal, recorded, sent, conversation, keys)?)
             }
             (Event::Conversation(ConversationEvent::MemberJoined(joined)), Some(conversation))
                 if conversation.kind == ConversationKind::Group =>
@@ -135,6 +144,10 @@ impl Publisher {
             }
             (Event::Inbox(InboxEvent::NotificationRead(_)), _) => {
                 refresh(List::Notifications, inbox_owner(recorded)?)
+            }
+            (Event::Erasures(ErasureEvent::SubjectErased(erased)), _) => {
+                self.keys.forget(&erased.subject_id);
+                Push::Erased(Erased { position, user_id: erased.subject_id.clone() })
             }
             _ => return Ok(None),
         };
@@ -164,15 +177,28 @@ pub(crate) fn inbox_owner(recorded: &Recorded) -> anyhow::Result<UserId> {
     id.parse().with_context(|| format!("position {}: inbox {id:?}", recorded.position))
 }
 
+/// The key that an event's content is sealed with.
+fn sealed_with(recorded: &Recorded) -> Option<KeyId> {
+    match &recorded.event {
+        Event::Conversation(ConversationEvent::MessageSent(MessageSent {
+            personal: Personal::Sealed(sealed),
+            ..
+        })) => Some(sealed.key),
+        _ => None,
+    }
+}
+
 fn message(
     journal: JournalId,
     recorded: &Recorded,
     sent: &MessageSent,
     conversation: &mut Conversation,
+    keys: &Keys,
 ) -> anyhow::Result<MessagePush> {
     let position = recorded.position;
     let id = conversation.id.clone();
     let mut message = Message::new(id.clone(), sent.clone(), recorded.recorded_at);
+    keys.open(&mut message);
     message.cursor = Some(StreamCursor { journal, position }.to_string());
     let json = serde_json::to_string(&message).context("writing a message as JSON")?;
     Ok(MessagePush {

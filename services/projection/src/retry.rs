@@ -31,6 +31,12 @@ impl Transient for verbatim_state::Error {
     }
 }
 
+impl Transient for verbatim_keys::Error {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
 /// Growing delays with full jitter.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {

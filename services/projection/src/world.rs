@@ -24,6 +24,8 @@ use verbatim_domain::inbox::{DeliveryAdvanced, DeliveryOutcome, NotificationRead
 use verbatim_domain::{
     ConversationEvent, ConversationId, Event, InboxCommand, InboxEvent, MessageId, StreamId, UserId,
 };
+use verbatim_keys::Vault;
+use verbatim_keys::memory::MemoryKeys;
 use verbatim_protocol::presence::{Announcement, Change, GatewayId};
 use verbatim_protocol::{Command, Committed, Failure, Recorded};
 
@@ -98,6 +100,7 @@ pub(crate) struct World {
     pub views: Arc<MemoryViews>,
     pub state: Arc<MemoryState>,
     pub bus: Arc<InProcess>,
+    pub keys: Arc<Vault>,
     pub metrics: Metrics,
     changes: watch::Sender<()>,
     announced: Mutex<HashMap<u128, u64>>,
@@ -111,6 +114,7 @@ impl World {
             views: Arc::new(MemoryViews::new(changes.clone())),
             state: Arc::new(MemoryState::new(changes.clone())),
             bus: Arc::new(InProcess::default()),
+            keys: MemoryKeys::vault(),
             metrics: Metrics::register(&mut Registry::default()),
             changes,
             announced: Mutex::default(),
@@ -123,6 +127,7 @@ impl World {
             bus: self.bus.clone(),
             views: self.views.clone(),
             state: self.state.clone(),
+            keys: self.keys.clone(),
         }
     }
 
@@ -282,7 +287,8 @@ pub(crate) fn said(id: &str, sender: &str) -> (StreamId, Event) {
             content: "Hello!".to_owned(),
             attachments: Vec::new(),
             email: None,
-        },
+        }
+        .into(),
     };
     in_conversation(id, ConversationEvent::MessageSent(sent))
 }

@@ -13,12 +13,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verbatim_bus::in_process::InProcess;
 use verbatim_bus::{Bus, Taken};
-use verbatim_domain::conversation::{Author, SendMessage};
+use verbatim_domain::conversation::{Author, PersonalMessage, SendMessage};
+use verbatim_domain::erasure::EraseSubject;
 use verbatim_domain::{
-    Conversation, ConversationCommand, Event, Inbox, InboxCommand, MessageId, StreamId, UserId,
+    Conversation, ConversationCommand, ErasureCommand, ErasureEvent, Erasures, Event, Inbox,
+    InboxCommand, KeyId, MessageId, StreamId, UserId,
 };
 use verbatim_journal::sqlite::SqliteJournal;
 use verbatim_journal::{Append, Appended, Journal, Log};
+use verbatim_keys::Vault;
+use verbatim_keys::memory::MemoryKeys;
 use verbatim_projection::{Ports, Projection, Settings};
 use verbatim_protocol::client::{Message, Notification};
 use verbatim_protocol::{Command, CommandKey, Committed, Failure, Push, Reply};
@@ -43,6 +47,10 @@ struct Life {
 
 impl Life {
     async fn begin(folder: &Path) -> Self {
+        Self::begin_with(folder, MemoryKeys::vault()).await
+    }
+
+    async fn begin_with(folder: &Path, keys: Arc<Vault>) -> Self {
         let journal = SqliteJournal::open(&folder.join("journal.sqlite")).await.expect("a journal");
         let id = journal.id();
         let views = SqliteViews::open(&folder.join("views.sqlite"), id).await.expect("views");
@@ -54,6 +62,7 @@ impl Life {
             bus: bus.clone(),
             views: views.clone(),
             state: Arc::new(state),
+            keys,
         };
         let settings = Settings {
             feed_silence: Duration::from_millis(50),
@@ -74,11 +83,10 @@ impl Life {
     async fn say(&self, announced: bool) -> u64 {
         let send = ConversationCommand::SendMessage(SendMessage {
             message_id: MessageId(Uuid::now_v7()),
-            author: Author { user_id: user("ann"), role: "user".to_owned(), email: None },
+            author: Author { user_id: user("ann"), role: "user".to_owned() },
             target: Some(user("bob")),
             client_message_id: None,
-            content: "Hello!".to_owned(),
-            attachments: Vec::new(),
+            personal: PersonalMessage::text("Hello!").into(),
         });
         let command = Command::Conversation { id: "c".parse().expect("an id"), command: send };
         let key = CommandKey { issuer: "$test".into(), key: Uuid::now_v7().to_string().into() };
@@ -186,8 +194,63 @@ fn decide(command: &Command, past: impl Iterator<Item = Event>) -> Result<Vec<Ev
             assert!(matches!(command, InboxCommand::Notify(_)));
             Ok(inbox.decide(command)?.into_iter().map(Event::from).collect())
         }
+        Command::Erasures { command } => {
+            Ok(Erasures::default().decide(command).into_iter().map(Event::from).collect())
+        }
         Command::Audit { .. } => unreachable!("no reactor audits"),
     }
+}
+
+/// Every key that the journal says is destroyed, in the order of the erasures.
+async fn erased(journal: &SqliteJournal) -> Vec<(UserId, Vec<KeyId>)> {
+    let stream = StreamId::erasures();
+    let recorded = journal.read_stream(&stream, 0, 1_000).await.expect("the erasures");
+    let erasures = recorded.iter().map(|recorded| match &recorded.event {
+        Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
+            (erased.subject_id.clone(), erased.keys.clone())
+        }
+        other => panic!("no erasure: {other:?}"),
+    });
+    erasures.collect()
+}
+
+#[tokio::test]
+async fn what_was_erased_stays_so_whichever_store_was_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = MemoryKeys::vault();
+    let key_of = async |who: &str| {
+        keys.in_use(&user(who)).await.expect("a key");
+        keys.store().of_subject(&user(who)).await.expect("keys")[0].id
+    };
+    let [ann, bob, cy] = [key_of("ann").await, key_of("bob").await, key_of("cy").await];
+    // The journal knows of ann's erasure, the key store of bob's; nobody of one of cy's.
+    let life = Life::begin(folder.path()).await;
+    let erase = EraseSubject { subject_id: user("ann"), keys: vec![ann], erased_by: None };
+    let command = Command::Erasures { command: ErasureCommand::EraseSubject(erase) };
+    let key = CommandKey { issuer: "$test".into(), key: "k".into() };
+    handle(&life.journal, None, &command, key).await.expect("it is committed");
+    life.end().await;
+    keys.store().destroy(&user("bob"), vec![bob]).await.expect("destroyed");
+
+    for _ in 0..2 {
+        let life = Life::begin_with(folder.path(), keys.clone()).await;
+        let agreed = async {
+            while erased(&life.journal).await.len() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, agreed).await.expect("bob's erasure is journalled");
+        life.end().await;
+        let life = Life::begin(folder.path()).await;
+        let both = [(user("ann"), vec![ann]), (user("bob"), vec![bob])];
+        assert_eq!(erased(&life.journal).await, both, "each once");
+        life.end().await;
+    }
+    let mut destroyed: Vec<_> =
+        keys.store().destroyed().await.expect("keys").into_iter().map(|key| key.id).collect();
+    destroyed.sort_unstable();
+    assert_eq!(destroyed, [ann, bob]);
+    assert_eq!(keys.store().of_subject(&user("cy")).await.expect("keys")[0].id, cy);
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! Backup, restore and rebuild, in a running server or on a stopped one's folder.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
+use verbatim_bus::Bus;
 use verbatim_journal::{Journal, Log, PostgresJournal, SqliteJournal};
+use verbatim_keys::SqliteKeys;
 use verbatim_postgres::Database;
 use verbatim_state::sqlite::SqliteState;
 use verbatim_views::{Difference, PostgresViews, Rebuildable, SqliteViews};
@@ -15,6 +17,7 @@ use verbatim_views::{Difference, PostgresViews, Rebuildable, SqliteViews};
 use crate::cli::{BackupArgs, RebuildArgs, RestoreArgs};
 use crate::control::{self, Answering, Request, Told};
 use crate::data::DataFolder;
+use crate::keys;
 use crate::progress::Progress;
 use crate::settings;
 
@@ -27,6 +30,7 @@ pub struct Stores {
     pub journal: Arc<SqliteJournal>,
     pub views: Arc<SqliteViews>,
     pub state: Arc<SqliteState>,
+    pub keys: Arc<SqliteKeys>,
 }
 
 impl Stores {
@@ -35,12 +39,25 @@ impl Stores {
         let journal = SqliteJournal::open(&folder.journal()).await?;
         let views = SqliteViews::open(&folder.views(), journal.id()).await?;
         let state = SqliteState::open(&folder.state(), journal.id()).await?;
-        Ok(Self { journal: Arc::new(journal), views: Arc::new(views), state: Arc::new(state) })
+        let keys = SqliteKeys::open(&folder.keys()).await?;
+        Ok(Self {
+            journal: Arc::new(journal),
+            views: Arc::new(views),
+            state: Arc::new(state),
+            keys: Arc::new(keys),
+        })
     }
 
     /// Does what an admin asks of the running server.
-    pub async fn answer(self, request: Request, answering: Answering) -> anyhow::Result<String> {
+    pub async fn answer(
+        self,
+        bus: Arc<dyn Bus>,
+        request: Request,
+        answering: Answering,
+    ) -> anyhow::Result<String> {
         match request {
+            Request::BackupKeys { out } => backup_keys_to(&self.keys, &out).await,
+            Request::Erase { user } => keys::erase_by(&*bus, &*self.keys, &user).await,
             Request::Backup { out } => backup_to(&self.journal, &out).await,
             Request::Rebuild => {
                 let progress = |done, of| answering.progress(done, of);
@@ -87,15 +104,28 @@ fn checked(position: u64, differences: u64) -> String {
 
 async fn backup_to(journal: &SqliteJournal, out: &Path) -> anyhow::Result<String> {
     journal.backup(out).await?;
-    Ok(format!("the journal was copied to {}", out.display()))
+    Ok(format!(
+        "the journal was copied to {}; what was said can be read with the keys (verbatim keys backup) \
+         and the master key alone",
+        out.display()
+    ))
+}
+
+pub async fn backup_keys_to(keys: &SqliteKeys, out: &Path) -> anyhow::Result<String> {
+    keys.backup(out).await?;
+    Ok(format!("the keys were copied to {}", out.display()))
+}
+
+/// Where a backup is to be written.
+pub fn new_file(out: &Path) -> anyhow::Result<PathBuf> {
+    let out = std::path::absolute(out)?;
+    ensure!(!out.exists(), "--out: {} exists", out.display());
+    Ok(out)
 }
 
 pub fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     let folder = DataFolder::existing(&args.data.data_dir)?;
-    let out = std::path::absolute(&args.out)?;
-    if out.exists() {
-        bail!("--out: {} exists", out.display());
-    }
+    let out = new_file(&args.out)?;
     let request = Request::Backup { out: out.clone() };
     in_process_or_by_asking(&folder, &request, async |stores, _| {
         backup_to(&stores.journal, &out).await
@@ -168,7 +198,7 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
 
 /// Runs `work` on the folder's own stores, or has the server that uses them do it; gives the number
 /// of differences that were found.
-fn in_process_or_by_asking<W>(
+pub fn in_process_or_by_asking<W>(
     folder: &DataFolder,
     request: &Request,
     work: W,
@@ -196,7 +226,7 @@ where
 
 /// What is shown while work goes on.
 #[derive(Default)]
-struct Shown {
+pub struct Shown {
     bar: Progress,
     differences: Cell<u64>,
 }

@@ -17,7 +17,7 @@ use crate::source::{self, PAGE};
 
 pub fn run(args: &AsOfArgs) -> anyhow::Result<()> {
     let outcome = runtime()?.block_on(async {
-        let log = source::open(&args.store).await?;
+        let log = source::open_with(&args.store, &args.master_key).await?;
         let position = range::position_at(&*log, args.at).await.map_err(source::settled)?;
         let mut out = BufWriter::new(io::stdout());
         if args.conversations.is_empty() {

@@ -51,6 +51,12 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Show conversations, their members and messages as they stood, a line of JSON each.
     AsOf(AsOfArgs),
+    /// Erase what a user has said: content, attachments and e-mail address of all their messages, in
+    /// a running server or a stopped one. There is no way back.
+    Erase(EraseArgs),
+    /// The keys that personal content is sealed with.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Commands that could not be handled and were set aside.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -62,6 +68,19 @@ pub struct DataArgs {
     /// The data folder.
     #[arg(long, env = "VERBATIM_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
     pub data_dir: PathBuf,
+}
+
+/// The key of keys.
+#[derive(Debug, Clone, Args)]
+pub struct MasterKeyArgs {
+    /// The key that wraps the keys of personal content: 32 bytes, in hexadecimal or base64. A data
+    /// folder has one of its own where none is given.
+    #[arg(long, env = "MASTER_KEY", value_name = "KEY", hide_env_values = true)]
+    pub master_key: Option<String>,
+
+    /// A file that holds it.
+    #[arg(long, env = "MASTER_KEY_FILE", value_name = "FILE")]
+    pub master_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -89,6 +108,9 @@ pub struct ServeArgs {
     /// kind of key), in place of a secret.
     #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
     pub jwt_public_key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub master_key: MasterKeyArgs,
 
     /// The `iss` that tokens must have.
     #[arg(long, env = "JWT_ISSUER", value_name = "ISSUER")]
@@ -350,6 +372,28 @@ pub enum DeadLettersCommand {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct EraseArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// The user.
+    #[arg(long, value_name = "ID")]
+    pub user: UserId,
+
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeysCommand {
+    /// Copy a data folder's keys to a new file, from a running server or a stopped one. They stay
+    /// wrapped by the master key.
+    Backup(BackupArgs),
+    /// Take a backup's keys into a data folder that no server uses. What was erased since stays so.
+    Restore(RestoreArgs),
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct CopyArgs {
     /// The log to copy: `sqlite:FOLDER` (no server may be using it) or `postgres://…`.
     #[arg(long, value_name = "PLACE")]
@@ -387,6 +431,17 @@ pub struct SelectArgs {
     pub types: Vec<EventType>,
 }
 
+/// Whether messages are shown as they were said.
+#[derive(Debug, Clone, Args)]
+pub struct OpeningArgs {
+    #[command(flatten)]
+    pub master_key: MasterKeyArgs,
+
+    /// Leave what is sealed as it is stored; no key is needed then.
+    #[arg(long)]
+    pub sealed: bool,
+}
+
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -410,6 +465,9 @@ pub struct ExportArgs {
     #[command(flatten)]
     pub select: SelectArgs,
 
+    #[command(flatten)]
+    pub opening: OpeningArgs,
+
     /// How events are written.
     #[arg(long, value_name = "FORMAT")]
     pub format: Format,
@@ -432,6 +490,9 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     pub select: SelectArgs,
+
+    #[command(flatten)]
+    pub opening: OpeningArgs,
 
     /// `max`; or `1x` for the pace at which the events were recorded, `10x` for ten times that.
     #[arg(long, default_value = "max", value_name = "SPEED")]
@@ -457,6 +518,9 @@ pub struct ReplayArgs {
 pub struct AsOfArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+
+    #[command(flatten)]
+    pub master_key: MasterKeyArgs,
 
     /// When: after the event of this position, or after all that was recorded until this time.
     #[arg(value_name = "POSITION|TIME")]

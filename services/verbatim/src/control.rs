@@ -1,4 +1,4 @@
-//! How `verbatim backup` and `verbatim rebuild` reach a running server: a Unix socket in the data
+//! How `verbatim backup`, `erase`, `keys` and `rebuild` reach a running server: a Unix socket in the data
 //! folder, which only the folder's owner can open. One request a connection, in JSON lines; the
 //! answer is lines of progress and of what was found, and then the outcome.
 
@@ -18,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use verbatim_domain::UserId;
 use verbatim_views::Difference;
 
 /// What a running server can be asked.
@@ -25,6 +26,8 @@ use verbatim_views::Difference;
 #[serde(rename_all = "camelCase", tag = "request")]
 pub enum Request {
     Backup { out: PathBuf },
+    BackupKeys { out: PathBuf },
+    Erase { user: UserId },
     Rebuild,
     Check,
 }

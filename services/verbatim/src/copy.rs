@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use secrecy::ExposeSecret;
 use verbatim_journal::{Import, Log, PostgresJournal, SqliteJournal};
+use verbatim_keys::{KeyStore, PostgresKeys, SqliteKeys};
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
@@ -34,6 +35,9 @@ pub fn run(args: &CopyArgs) -> anyhow::Result<()> {
             begun <= head,
             "--to: holds {begun} events, --from only {head}: it is no copy of an earlier state"
         );
+        // Before the events, so that what is copied can be read, by whoever has the master key.
+        let keys = verbatim_keys::copy(&*from.keys().await?, &*to.keys().await?).await;
+        let keys = keys.context("copying the keys of personal content")?;
         let copied = copy(&*source.journal, &*target, begun, head).await?;
         let verified = verify(&*source.journal, &*target, head).await?;
         drop((lock, source.lock));
@@ -44,6 +48,7 @@ pub fn run(args: &CopyArgs) -> anyhow::Result<()> {
                 grown - head
             );
         }
+        println!("copied {keys} keys, which the same master key opens");
         println!("copied {copied} events, {begun} were there; all {verified} are the same");
         Ok(())
     })
@@ -95,6 +100,16 @@ impl Place<'_> {
                 Ok(Source { journal: Box::new(journal), lock: None })
             }
         }
+    }
+
+    /// The keys of personal content. Call with the folder's lock held.
+    async fn keys(&self) -> anyhow::Result<Box<dyn KeyStore>> {
+        Ok(match self {
+            Self::Folder(path) => {
+                Box::new(SqliteKeys::open(&DataFolder::existing(path)?.keys()).await?)
+            }
+            Self::Database(url) => Box::new(PostgresKeys::new(connect(url).await?)),
+        })
     }
 
     /// The journal that is to be the copy, made where it is missing.

@@ -51,8 +51,8 @@ impl DataFolder {
         self.root.join("control.sock")
     }
 
-    fn secret(&self) -> PathBuf {
-        self.root.join("jwt_secret")
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys.sqlite")
     }
 
     /// Takes the folder for this process until the lock is dropped; `None` if another has it.
@@ -84,12 +84,22 @@ impl DataFolder {
 
     /// The folder's own token secret, made on first use.
     pub fn token_secret(&self) -> anyhow::Result<SecretString> {
-        let path = self.secret();
+        self.secret("jwt_secret")
+    }
+
+    /// The folder's own master key, made on first use.
+    pub fn master_key(&self) -> anyhow::Result<SecretString> {
+        self.secret("master_key")
+    }
+
+    /// 32 random bytes in hexadecimal, made on first use.
+    fn secret(&self, name: &str) -> anyhow::Result<SecretString> {
+        let path = self.root.join(name);
         if let Some(secret) = read_secret(&path)? {
             return Ok(secret);
         }
         // Written aside and linked into place: two processes that start at once agree on one.
-        let draft = self.root.join(format!("jwt_secret.{}", std::process::id()));
+        let draft = self.root.join(format!("{name}.{}", std::process::id()));
         let secret = hex::encode(rand::random::<[u8; 32]>());
         let written = OpenOptions::new()
             .create(true)
@@ -114,7 +124,7 @@ impl DataFolder {
 fn read_secret(path: &Path) -> anyhow::Result<Option<SecretString>> {
     match fs::read_to_string(path) {
         Ok(text) if text.trim().is_empty() => {
-            bail!("{} is empty: remove it to have a new secret made", path.display())
+            bail!("{} is empty: remove it to have a new one made", path.display())
         }
         Ok(text) => Ok(Some(text.trim().to_owned().into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -152,7 +162,8 @@ mod tests {
         let second = folder.token_secret().expect("read");
         assert_eq!(first.expose_secret(), second.expose_secret());
         assert_eq!(first.expose_secret().len(), 64);
-        let mode = fs::metadata(folder.secret()).expect("there").permissions().mode();
+        let mode =
+            fs::metadata(folder.root().join("jwt_secret")).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

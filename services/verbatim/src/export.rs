@@ -55,7 +55,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let target = Target::new(args)?;
     let selection = Selection::from(&args.select);
     runtime()?.block_on(async {
-        let log = source::open(&args.store).await?;
+        let log = source::open(&args.store, &args.opening).await?;
         let range = source::range(&*log, &args.select).await?;
         let manifest = Manifest::new(log.id(), args, range);
         let mut files = Files::create(target, manifest)?;

@@ -9,6 +9,7 @@ mod data;
 mod dead_letters;
 mod export;
 mod health;
+mod keys;
 mod log;
 mod migrate;
 mod progress;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::AsOf(args)) => as_of::run(&args),
+        Some(Command::Erase(args)) => keys::erase(&args),
+        Some(Command::Keys(command)) => keys::run(&command),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),

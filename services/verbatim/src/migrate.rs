@@ -3,6 +3,7 @@
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use verbatim_journal::PostgresJournal;
+use verbatim_keys::PostgresKeys;
 use verbatim_postgres::Database;
 use verbatim_state::PostgresState;
 use verbatim_views::PostgresViews;
@@ -29,5 +30,6 @@ pub async fn all(database: &Database) -> anyhow::Result<()> {
     PostgresJournal::migrate(database).await?;
     PostgresState::migrate(database).await?;
     PostgresViews::migrate(database).await?;
+    PostgresKeys::migrate(database).await?;
     Ok(())
 }

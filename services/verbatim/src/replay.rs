@@ -39,19 +39,18 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         )));
     }
     runtime()?.block_on(async {
-        let log = open(args).await?;
+        let log = source::open_sealed(&store(args)).await?;
         let range = source::range(&*log, &args.select).await?;
         store::fill(&*log, range, &place).await
     })
 }
 
-async fn open(args: &ReplayArgs) -> anyhow::Result<Arc<dyn Log>> {
-    let database_url = args.cluster.database_url.clone();
-    source::open(&StoreArgs { data: args.data.clone(), database_url }).await
+fn store(args: &ReplayArgs) -> StoreArgs {
+    StoreArgs { data: args.data.clone(), database_url: args.cluster.database_url.clone() }
 }
 
 async fn hand_out(args: &ReplayArgs, destination: Destination) -> anyhow::Result<()> {
-    let log = open(args).await?;
+    let log = source::open(&store(args), &args.opening).await?;
     let range = source::range(&*log, &args.select).await?;
     let mut sink = destination.open(log.id()).await?;
     let mut done = Done { events: 0, through: range.first - 1 };

@@ -13,8 +13,9 @@ use verbatim_bus::nats::{Login, NatsOptions, Tls, Topics};
 use verbatim_gateway::settings::{
     ConnectionList, Limits, Origins, PublicUrl, Settings, TokenKey, TokenSettings,
 };
+use verbatim_keys::MasterKey;
 
-use crate::cli::{ClusterArgs, LimitArgs, ServeArgs};
+use crate::cli::{ClusterArgs, LimitArgs, MasterKeyArgs, ServeArgs};
 use crate::data::DataFolder;
 use crate::log::Format;
 
@@ -24,6 +25,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 pub struct Serve {
     pub listen: SocketAddr,
     pub gateway: Settings,
+    /// Where none is given, a data folder has its own; aggregates need none.
+    pub master_key: Option<MasterKey>,
     /// Whether the secret is the data folder's own, so that `verbatim token` alone makes tokens.
     pub own_secret: bool,
     pub log: LogSettings,
@@ -116,6 +119,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
     };
     expected_claims(args.jwt_issuer.as_deref(), args.jwt_audience.as_deref())?;
     let key = key(args)?;
+    let master_key = master_key(&args.master_key)?;
     let own_secret = key.is_none();
     let (key, form) = match (key, cluster) {
         (Some(key), Some(cluster)) => (key, Form::Cluster(cluster)),
@@ -135,6 +139,12 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
             (key, Form::Embedded(folder))
         }
     };
+    if let Form::Cluster(cluster) = &form
+        && master_key.is_none()
+        && cluster.roles != [Role::Aggregate]
+    {
+        bail!("MASTER_KEY: the processes of a cluster must share one, or a MASTER_KEY_FILE");
+    }
     let gateway = Settings {
         tokens: TokenSettings {
             key,
@@ -150,7 +160,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         ping_timeout,
         shutdown_timeout: Duration::from_secs(8),
     };
-    Ok((Serve { listen, gateway, own_secret, log }, form))
+    Ok((Serve { listen, gateway, master_key, own_secret, log }, form))
 }
 
 /// The cluster form, if it is asked for.
@@ -297,6 +307,20 @@ fn key(args: &ServeArgs) -> anyhow::Result<Option<TokenKey>> {
             let pem = std::fs::read_to_string(file)
                 .with_context(|| format!("JWT_PUBLIC_KEY_FILE: cannot read {}", file.display()))?;
             Ok(Some(TokenKey::PublicKeyPem(pem)))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// The key of keys, if it is given.
+pub fn master_key(args: &MasterKeyArgs) -> anyhow::Result<Option<MasterKey>> {
+    match (&args.master_key, &args.master_key_file) {
+        (Some(_), Some(_)) => bail!("MASTER_KEY and MASTER_KEY_FILE: give one, not both"),
+        (Some(text), None) => text.parse().map(Some).context("MASTER_KEY"),
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("MASTER_KEY_FILE: cannot read {}", file.display()))?;
+            text.parse().map(Some).context("MASTER_KEY_FILE")
         }
         (None, None) => Ok(None),
     }

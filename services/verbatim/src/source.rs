@@ -5,20 +5,35 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use secrecy::ExposeSecret;
-use verbatim_audit::{Range, Selection, range};
+use verbatim_audit::{OpenedLog, Range, Selection, range};
 use verbatim_journal::{Log, PostgresJournal, SqliteLog};
 use verbatim_postgres::Database;
 
-use crate::cli::{SelectArgs, StoreArgs};
+use crate::cli::{MasterKeyArgs, OpeningArgs, SelectArgs, StoreArgs};
 use crate::data::DataFolder;
+use crate::keys;
 use crate::refusal::{bad_input, bad_store};
 use crate::settings;
 
 /// Events that are read at once.
 pub const PAGE: usize = 2_000;
 
-/// Opens the log for reading. Nothing of it is changed, and no writer waits.
-pub async fn open(args: &StoreArgs) -> anyhow::Result<Arc<dyn Log>> {
+/// Opens the log for reading, with messages as they were said, unless they are to stay sealed.
+pub async fn open(store: &StoreArgs, opening: &OpeningArgs) -> anyhow::Result<Arc<dyn Log>> {
+    if opening.sealed {
+        return open_sealed(store).await;
+    }
+    open_with(store, &opening.master_key).await
+}
+
+/// Opens the log for reading, with messages as they were said.
+pub async fn open_with(store: &StoreArgs, key: &MasterKeyArgs) -> anyhow::Result<Arc<dyn Log>> {
+    let log = open_sealed(store).await?;
+    Ok(Arc::new(OpenedLog::new(log, keys::of_store(store, key).await?)))
+}
+
+/// Opens the log for reading, as it is stored. Nothing of it is changed, and no writer waits.
+pub async fn open_sealed(args: &StoreArgs) -> anyhow::Result<Arc<dyn Log>> {
     match &args.database_url {
         Some(url) => {
             let url = settings::postgres_url(url).map_err(bad_input)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use verbatim_domain::{ConversationId, MessageId, UserId};
 use verbatim_protocol::presence::{Announcement, GatewayId};
-use verbatim_protocol::{Envelope, Frame, MessagePush, Push, Recorded, Refresh};
+use verbatim_protocol::{Envelope, Erased, Frame, MessagePush, Push, Recorded, Refresh};
 
 use crate::PresenceMessage;
 
@@ -47,6 +47,7 @@ enum PushOnWire<'a> {
     #[serde(borrow)]
     Message(MessageOnWire<'a>),
     Refresh(Refresh),
+    Erased(Erased),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +87,7 @@ fn write_push(push: &Push) -> Result<PushOnWire<'_>, Error> {
             message: serde_json::from_str(&push.message)?,
         }),
         Push::Refresh(refresh) => PushOnWire::Refresh(refresh.clone()),
+        Push::Erased(erased) => PushOnWire::Erased(erased.clone()),
     })
 }
 
@@ -100,6 +102,7 @@ fn read_push(push: PushOnWire<'_>) -> Push {
             message: push.message.get().into(),
         }),
         PushOnWire::Refresh(refresh) => Push::Refresh(refresh),
+        PushOnWire::Erased(erased) => Push::Erased(erased),
     }
 }
 

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Attachment;
-use crate::{ClientMessageId, MessageId, UserId};
+use crate::{ClientMessageId, MessageId, Personal, UserId};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum ConversationCommand {
@@ -21,8 +20,6 @@ pub enum ConversationCommand {
 pub struct Author {
     pub user_id: UserId,
     pub role: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
 }
 
 /// Makes a group of its creator and `members`.
@@ -45,9 +42,8 @@ pub struct SendMessage {
     pub target: Option<UserId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<ClientMessageId>,
-    pub content: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attachments: Vec<Attachment>,
+    /// What is said, and the author's e-mail address.
+    pub personal: Personal,
 }
 
 /// Moves a member's read mark forward.

@@ -1,12 +1,12 @@
 //! What happened in a conversation.
 //!
-//! What a person wrote or is known by sits in one field, `personal`, of its event, so that it can be
+//! What a person wrote or is known by sits in one field, `personal`, of its event, so that it is
 //! sealed as a whole without touching the rest.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientMessageId, MessageId, UserId};
+use crate::{ClientMessageId, MessageId, Personal, UserId};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ConversationEvent {
@@ -70,7 +70,8 @@ pub struct MemberJoined {
 /// A member said something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MessageSent {
+#[schemars(rename = "MessageSent")]
+pub struct MessageSent<P = Personal> {
     pub message_id: MessageId,
     /// 1, 2, 3 … within the conversation.
     pub sequence: u64,
@@ -78,7 +79,7 @@ pub struct MessageSent {
     pub sender_role: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<ClientMessageId>,
-    pub personal: PersonalMessage,
+    pub personal: P,
 }
 
 /// The personal part of [`MessageSent`].
@@ -90,6 +91,30 @@ pub struct PersonalMessage {
     pub attachments: Vec<Attachment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+}
+
+impl MessageSent {
+    /// What is said as it is needs no more than the first version.
+    pub(crate) fn version(&self) -> &'static str {
+        match self.personal {
+            Personal::Plain(_) => "1",
+            Personal::Sealed(_) => "2",
+        }
+    }
+}
+
+impl PersonalMessage {
+    /// Text alone.
+    #[must_use]
+    pub fn text(content: &str) -> Self {
+        Self { content: content.to_owned(), attachments: Vec::new(), email: None }
+    }
+
+    /// Whether the same is said, whatever address the author has.
+    #[must_use]
+    pub fn says_as(&self, other: &Self) -> bool {
+        (&self.content, &self.attachments) == (&other.content, &other.attachments)
+    }
 }
 
 /// A file that lies elsewhere, named in a message.

@@ -2,24 +2,27 @@ use cqrs_es::test::TestFramework;
 use uuid::Uuid;
 
 use super::*;
-use crate::{ClientMessageId, MessageId};
+use crate::{ClientMessageId, MessageId, Personal};
 
 fn user(id: &str) -> UserId {
     id.parse().expect("a user id")
 }
 
+fn personal(sender: &str) -> Personal {
+    Personal::Plain(PersonalMessage {
+        content: "Hello!".into(),
+        attachments: Vec::new(),
+        email: Some(format!("{sender}@example.com")),
+    })
+}
+
 fn say(sender: &str, target: Option<&str>) -> ConversationCommand {
     ConversationCommand::SendMessage(SendMessage {
         message_id: MessageId(Uuid::nil()),
-        author: Author {
-            user_id: user(sender),
-            role: "user".into(),
-            email: Some(format!("{sender}@example.com")),
-        },
+        author: Author { user_id: user(sender), role: "user".into() },
         target: target.map(user),
         client_message_id: Some("c-1".parse::<ClientMessageId>().expect("an id")),
-        content: "Hello!".into(),
-        attachments: Vec::new(),
+        personal: personal(sender),
     })
 }
 
@@ -30,11 +33,7 @@ fn said(sender: &str, sequence: u64) -> ConversationEvent {
         sender_id: user(sender),
         sender_role: "user".into(),
         client_message_id: Some("c-1".parse().expect("an id")),
-        personal: PersonalMessage {
-            content: "Hello!".into(),
-            attachments: Vec::new(),
-            email: Some(format!("{sender}@example.com")),
-        },
+        personal: personal(sender),
     })
 }
 

@@ -10,7 +10,12 @@ use crate::published::files;
 
 /// Reads a payload of whichever aggregate has this type of event.
 fn decode(event_type: &str, version: &str, payload: &str) -> Event {
-    let types = [AggregateType::Conversation, AggregateType::Inbox, AggregateType::Audit];
+    let types = [
+        AggregateType::Conversation,
+        AggregateType::Inbox,
+        AggregateType::Audit,
+        AggregateType::Erasures,
+    ];
     let mut decoded =
         types.map(|kind| Event::decode(kind, event_type, version, payload)).into_iter();
     let found =

@@ -16,11 +16,14 @@ use verbatim_domain::conversation::{
     ConversationRead, ConversationStarted, CreateGroup, MarkRead, MemberJoined, MessageSent,
     SendMessage,
 };
+use verbatim_domain::erasure::{EraseSubject, SubjectErased};
 use verbatim_domain::inbox::{
     AdvanceDelivery, DeliveryAdvanced, NotificationCreated, NotificationRead, Notify,
     ReadNotifications,
 };
-use verbatim_domain::{AuditCommand, ConversationCommand, Event, InboxCommand};
+use verbatim_domain::{
+    AuditCommand, ConversationCommand, ErasureCommand, Event, InboxCommand, Sealed,
+};
 
 /// Commands have had one version so far.
 const COMMAND_VERSION: &str = "1";
@@ -40,12 +43,13 @@ fn events() -> BTreeMap<String, Schema> {
     let schemas = BTreeMap::from([
         ("ConversationStarted", schema::<ConversationStarted>()),
         ("MemberJoined", schema::<MemberJoined>()),
-        ("MessageSent", schema::<MessageSent>()),
+        ("MessageSent", schema::<MessageSent<Sealed>>()),
         ("ConversationRead", schema::<ConversationRead>()),
         ("NotificationCreated", schema::<NotificationCreated>()),
         ("NotificationRead", schema::<NotificationRead>()),
         ("DeliveryAdvanced", schema::<DeliveryAdvanced>()),
         ("AuditAccessed", schema::<AuditAccessed>()),
+        ("SubjectErased", schema::<SubjectErased>()),
     ]);
     assert!(schemas.keys().eq(Event::TYPES.iter().map(|(name, _)| name).collect::<BTreeSet<_>>()));
     Event::TYPES
@@ -66,6 +70,7 @@ fn commands() -> BTreeMap<String, Schema> {
         ("ReadNotifications", schema::<ReadNotifications>()),
         ("AdvanceDelivery", schema::<AdvanceDelivery>()),
         ("RecordAccess", schema::<RecordAccess>()),
+        ("EraseSubject", schema::<EraseSubject>()),
     ]
     .map(|(name, schema)| (format!("{name}.v{COMMAND_VERSION}"), schema))
     .into()
@@ -130,9 +135,12 @@ fn what_is_published_of_the_events_stays_and_can_be_read() {
 #[test]
 fn every_command_has_its_schema() {
     let schemas = commands();
-    for variants in
-        [schema::<ConversationCommand>(), schema::<InboxCommand>(), schema::<AuditCommand>()]
-    {
+    for variants in [
+        schema::<ConversationCommand>(),
+        schema::<InboxCommand>(),
+        schema::<AuditCommand>(),
+        schema::<ErasureCommand>(),
+    ] {
         let variants = variants.get("oneOf").and_then(|one_of| one_of.as_array()).expect("an enum");
         for variant in variants {
             let name = variant["required"][0].as_str().expect("a variant's name");

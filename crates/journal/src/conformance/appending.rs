@@ -276,6 +276,7 @@ pub async fn what_was_appended_is_what_is_read<P: Place>() {
             Event::Conversation(_) => conversation(&format!("a{n}")),
             Event::Inbox(_) => StreamId::inbox(&"user_1".parse().expect("an id")),
             Event::Audit(_) => StreamId::audit(&"user_1".parse().expect("an id")),
+            Event::Erasures(_) => StreamId::erasures(),
         };
         let append = Append {
             stream,
@@ -315,7 +316,7 @@ pub async fn text_comes_back_as_it_was<P: Place>() {
         let Event::Conversation(ConversationEvent::MessageSent(sent)) = &event.event else {
             panic!("{event:?} is no message");
         };
-        assert_eq!(sent.personal.content, *text);
+        assert_eq!(sent.personal.plain().expect("it was plain").content, *text);
     }
 }
 

@@ -5,7 +5,7 @@ use verbatim_protocol::JournalId;
 use verbatim_protocol::client::Conversation;
 
 use super::compare::{all_pages, assert_shows};
-use super::history::{History, START, conversation, recorded_at, user, varied};
+use super::history::{History, START, conversation, recorded_at, said, user, varied};
 use super::{Adapter, showing};
 use crate::{Error, PageRequest, Views};
 
@@ -104,7 +104,7 @@ pub async fn what_was_written_comes_back_unchanged<A: Adapter>() {
         history.group(&id, Some(text), &["ann", "bob"]);
         history.send(&id, "ann", text, |sent| {
             sent.client_message_id = Some("ключ \"1\"\n".parse().expect("a key"));
-            sent.personal.email = Some("ann@example.com".to_owned());
+            sent.personal = said(text, Some("ann@example.com")).into();
             sent.sender_role = "system".into();
         });
     }

@@ -8,12 +8,13 @@ use verbatim_domain::conversation::{
     Attachment, ConversationKind, ConversationRead, ConversationStarted, MemberJoined, MessageSent,
     PersonalMessage, PersonalTitle,
 };
+use verbatim_domain::erasure::SubjectErased;
 use verbatim_domain::inbox::{
     DeliveryAdvanced, DeliveryOutcome, NotificationCreated, NotificationRead, ReadScope,
 };
 use verbatim_domain::{
-    ConversationEvent, ConversationId, Event, InboxEvent, MessageId, NotificationId, StreamId,
-    UserId,
+    Ciphertext, ConversationEvent, ConversationId, ErasureEvent, Event, InboxEvent, KeyId,
+    MessageId, NotificationId, Personal, Sealed, StreamId, UserId,
 };
 use verbatim_protocol::{Recorded, Timestamp};
 
@@ -135,16 +136,25 @@ impl History {
             sender_id: user(sender),
             sender_role: "user".to_owned(),
             client_message_id: None,
-            personal: PersonalMessage {
-                content: content.to_owned(),
-                attachments: Vec::new(),
-                email: None,
-            },
+            personal: said(content, None).into(),
         };
         change(&mut sent);
         let position = self.in_conversation(id, ConversationEvent::MessageSent(sent));
         self.sent.insert(message_id, (position, conversation(id), user(sender)));
         message_id
+    }
+
+    /// Adds a message that nobody here can read.
+    pub fn seal(&mut self, id: &str, sender: &str, sealed: &[u8]) -> MessageId {
+        let (key, sealed) = (KeyId(Uuid::from_u128(7)), Ciphertext(sealed.to_vec()));
+        let personal = Personal::Sealed(Sealed { key, sealed });
+        self.send(id, sender, "", |sent| sent.personal = personal)
+    }
+
+    pub fn erase(&mut self, subject: &str) -> u64 {
+        let keys = vec![KeyId(Uuid::from_u128(7))];
+        let erased = SubjectErased { subject_id: user(subject), keys, erased_by: None };
+        self.add(StreamId::erasures(), ErasureEvent::SubjectErased(erased))
     }
 
     pub fn read(&mut self, id: &str, reader: &str, through: u64) -> u64 {
@@ -198,6 +208,13 @@ impl History {
     }
 }
 
+/// What somebody says.
+#[must_use]
+pub fn said(content: &str, email: Option<&str>) -> PersonalMessage {
+    let email = email.map(str::to_owned);
+    PersonalMessage { content: content.to_owned(), attachments: Vec::new(), email }
+}
+
 /// Ann, Bob and Cy in a direct conversation and a group, with a bit of everything.
 #[must_use]
 pub fn varied() -> History {
@@ -208,13 +225,14 @@ pub fn varied() -> History {
     history.group("team", Some("Team"), &["bob", "ann", "cy"]);
     let plan = history.send("team", "cy", "The plan", |sent| {
         sent.sender_role = "agent".into();
-        sent.personal.email = Some("cy@example.com".to_owned());
-        sent.personal.attachments = vec![Attachment {
+        let attachments = vec![Attachment {
             name: "plan.pdf".to_owned(),
             url: "https://example.com/plan.pdf".to_owned(),
             mime_type: Some("application/pdf".to_owned()),
             size: Some(1_024),
         }];
+        let plan = said("The plan", Some("cy@example.com"));
+        sent.personal = PersonalMessage { attachments, ..plan }.into();
     });
     history.notify("ann", plan);
     history.notify("bob", plan);
@@ -224,7 +242,10 @@ pub fn varied() -> History {
     history.advance("bob", history.position_of(plan));
     history.join("team", "dee");
     history.say("team", "dee", "What did I miss?");
+    let sealed = history.seal("team", "ann", &[7; 40]);
+    history.notify("bob", sealed);
     history.group("empty", None, &["cy", "ann"]);
+    history.erase("ann");
     history.read("team", "cy", 1);
     history
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use verbatim_domain::conversation::{ConversationKind, ConversationStarted};
 use verbatim_domain::inbox::{NotificationCreated, ReadScope};
 use verbatim_domain::{
-    ConversationEvent, ConversationId, Event, InboxEvent, MessageId, NotificationId, UserId,
+    ConversationEvent, ConversationId, ErasureEvent, Event, InboxEvent, MessageId, NotificationId,
+    UserId,
 };
 use verbatim_protocol::client::{
     Conversation, Delivery, DeliveryStatus, Message, Notification, NotificationKind,
 };
-use verbatim_protocol::{List, MessagePush, Push, Recorded, Refresh, Timestamp};
+use verbatim_protocol::{Erased, List, MessagePush, Push, Recorded, Refresh, Timestamp};
 
 use crate::{Member, StreamMessage};
 
@@ -21,7 +22,7 @@ pub struct Model {
     pub talks: Vec<Talk>,
     notices: Vec<Notice>,
     advances: Vec<(UserId, u64, Timestamp)>,
-    refreshes: Vec<Refresh>,
+    refreshes: Vec<Push>,
 }
 
 /// A conversation.
@@ -112,7 +113,8 @@ impl Model {
                 let talk = self.talks.iter_mut().find(|talk| talk.id.as_str() == id);
                 let talk = talk.expect("a conversation that has started");
                 if let Some(user_id) = talk.add(event, position, at) {
-                    self.refreshes.push(Refresh { position, list: List::Conversations, user_id });
+                    let list = List::Conversations;
+                    self.refreshes.push(Push::Refresh(Refresh { position, list, user_id }));
                 }
             }
             Event::Inbox(event) => {
@@ -120,6 +122,10 @@ impl Model {
                 self.add_to_inbox(user, event, position, at);
             }
             Event::Audit(_) => {}
+            Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
+                let user_id = erased.subject_id.clone();
+                self.refreshes.push(Push::Erased(Erased { position, user_id }));
+            }
         }
     }
 
@@ -140,7 +146,7 @@ impl Model {
                     }
                 }
                 let list = List::Notifications;
-                self.refreshes.push(Refresh { position, list, user_id: user });
+                self.refreshes.push(Push::Refresh(Refresh { position, list, user_id: user }));
             }
             InboxEvent::DeliveryAdvanced(advanced) => {
                 self.advances.push((user, advanced.through, at));
@@ -172,7 +178,7 @@ impl Model {
 
     #[must_use]
     pub fn pushes(&self) -> Vec<Push> {
-        let mut pushes: Vec<Push> = self.refreshes.iter().cloned().map(Push::Refresh).collect();
+        let mut pushes: Vec<Push> = self.refreshes.clone();
         for talk in &self.talks {
             for StreamMessage { position, message } in &talk.messages {
                 pushes.push(Push::Message(MessagePush {
@@ -219,6 +225,8 @@ impl Model {
                 sender_id: message.message.sender_id.clone(),
                 sender_info: message.message.sender_info.clone(),
                 content: message.message.content.chars().take(140).collect(),
+                unreadable: None,
+                sealed: message.message.sealed.clone(),
                 is_read: notice.read_at.is_some(),
                 read_at: notice.read_at,
                 created_at: notice.at,

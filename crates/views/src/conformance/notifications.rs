@@ -5,7 +5,7 @@ use verbatim_protocol::Timestamp;
 use verbatim_protocol::client::{Delivery, DeliveryStatus, Notification};
 
 use super::compare::all_pages;
-use super::history::{History, conversation, recorded_at, user};
+use super::history::{History, conversation, recorded_at, said, user};
 use super::{Adapter, showing};
 use crate::{Error, PageRequest, Views};
 
@@ -36,7 +36,7 @@ pub async fn a_notification_says_what_its_message_says<A: Adapter>() {
     history.direct("talk", "ann", "bob");
     let message = history.send("talk", "ann", "Hello!", |sent| {
         sent.sender_role = "agent".into();
-        sent.personal.email = Some("ann@example.com".to_owned());
+        sent.personal = said("Hello!", Some("ann@example.com")).into();
     });
     let id = history.notify("bob", message);
     let (_adapter, views) = showing::<A>(&history).await;

@@ -109,7 +109,12 @@ impl World {
         for _ in 0..=self.dice.below(3) {
             let sender = self.dice.of(&talk.members).expect("a member");
             let text = format!("{} says {}", USERS[sender], self.history.head());
-            self.messages.push(self.history.say(&talk.id, USERS[sender], &text));
+            let message = if self.dice.below(3) == 0 {
+                self.history.seal(&talk.id, USERS[sender], text.as_bytes())
+            } else {
+                self.history.say(&talk.id, USERS[sender], &text)
+            };
+            self.messages.push(message);
         }
     }
 

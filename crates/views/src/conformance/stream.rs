@@ -133,7 +133,7 @@ pub async fn a_message_is_pushed_to_the_members_of_its_time<A: Adapter>() {
         .iter()
         .filter_map(|push| match push {
             Push::Message(push) => Some(push),
-            Push::Refresh(_) => None,
+            _ => None,
         })
         .collect();
     assert_eq!(*messages[0].recipients, [user("zoe"), user("ann")]);
@@ -155,7 +155,7 @@ pub async fn lists_are_pushed_to_those_for_whom_they_changed<A: Adapter>() {
         .iter()
         .filter_map(|push| match push {
             Push::Refresh(refresh) => Some((refresh.list, refresh.user_id.as_str())),
-            Push::Message(_) => None,
+            _ => None,
         })
         .collect();
     let joined = |who| (List::Conversations, who);
@@ -171,6 +171,14 @@ pub async fn lists_are_pushed_to_those_for_whom_they_changed<A: Adapter>() {
         (List::Conversations, "cy"),
     ];
     assert_eq!(refreshed, expected, "groups joined, and what was read");
+    let erased: Vec<_> = pushes
+        .iter()
+        .filter_map(|push| match push {
+            Push::Erased(erased) => Some(erased.user_id.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(erased, ["ann"], "whoever remembers her key is told");
 }
 
 pub async fn pushes_are_cut_in_the_order_of_the_log<A: Adapter>() {

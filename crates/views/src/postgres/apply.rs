@@ -85,7 +85,7 @@ impl Batch<'_> {
         if added.is_empty() {
             return Ok(());
         }
-        let emails = added.iter().map(|m| m.sent.personal.email.as_deref().map(str::as_bytes));
+        let emails = added.iter().map(|m| m.said.email.map(str::as_bytes));
         let client_ids = added
             .iter()
             .map(|m| m.sent.client_message_id.as_ref().map(|id| id.as_str().as_bytes()));
@@ -98,10 +98,11 @@ impl Batch<'_> {
             .bind(each(added, |added| added.sent.sender_id.as_str()))
             .bind(each(added, |added| added.sent.sender_role.as_bytes()))
             .bind(each(added, |added| added.at.0))
-            .bind(each(added, |added| added.sent.personal.content.as_bytes()))
-            .bind(each(added, |added| added.attachments.as_deref()))
+            .bind(each(added, |added| added.said.content.as_bytes()))
+            .bind(each(added, |added| added.said.attachments.as_deref()))
             .bind(emails.collect::<Vec<_>>())
-            .bind(client_ids.collect::<Vec<_>>());
+            .bind(client_ids.collect::<Vec<_>>())
+            .bind(each(added, |added| added.said.sealed.as_deref()));
         all("messages", insert, added.len(), connection).await?;
 
         let news: Vec<_> = self.news.iter().collect();

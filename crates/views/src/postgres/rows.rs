@@ -3,11 +3,10 @@
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row, Type};
 
+use verbatim_protocol::client::Notification;
+
 use crate::Error;
 use crate::rows::Columns;
-
-/// How many characters of a message its notification shows.
-const SHOWN: usize = 140;
 
 /// A broken constraint or an unreadable value is an event or a row that can't be; everything else may
 /// pass.
@@ -55,12 +54,13 @@ impl Columns for PgRow {
             .map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
     }
 
-    fn bytes(&self, index: usize) -> Result<&[u8], Error> {
+    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, Error> {
         column(self, index)
     }
 
     fn excerpt(&self, index: usize) -> Result<String, Error> {
         // The last character may be cut; it lies beyond those that are shown.
-        Ok(String::from_utf8_lossy(self.bytes(index)?).chars().take(SHOWN).collect())
+        let beginning: &[u8] = column(self, index)?;
+        Ok(Notification::excerpt(&String::from_utf8_lossy(beginning)).to_owned())
     }
 }

@@ -18,7 +18,7 @@ bulk!(INSERT_CONVERSATIONS, "insert_conversations.sql", 8);
 bulk!(INSERT_MEMBERS, "insert_members.sql", 3);
 bulk!(INSERT_GROUP_REFRESHES, "insert_group_refreshes.sql", 3);
 bulk!(INSERT_REFRESHES, "insert_refreshes.sql", 3);
-bulk!(INSERT_MESSAGES, "insert_messages.sql", 11);
+bulk!(INSERT_MESSAGES, "insert_messages.sql", 12);
 bulk!(TOUCH_CONVERSATIONS, "touch_conversations.sql", 5);
 bulk!(COUNT_OWN_MESSAGES, "count_own_messages.sql", 3);
 bulk!(MOVE_READ_MARKS, "move_read_marks.sql", 3);
@@ -79,10 +79,11 @@ impl Batch<'_> {
                 .bind(sent.sender_id.as_str())
                 .bind(&sent.sender_role)
                 .bind(added.at.0)
-                .bind(&sent.personal.content)
-                .bind(added.attachments.as_deref())
-                .bind(sent.personal.email.as_deref())
+                .bind(added.said.content)
+                .bind(added.said.attachments.as_deref())
+                .bind(added.said.email)
                 .bind(sent.client_message_id.as_ref().map(AsRef::as_ref))
+                .bind(added.said.sealed.as_deref())
         });
         all("messages", stored, self.messages.len())?;
 

@@ -74,7 +74,7 @@ impl Columns for SqliteRow {
         column(self, index)
     }
 
-    fn bytes(&self, index: usize) -> Result<&[u8], Error> {
+    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, Error> {
         column(self, index)
     }
 

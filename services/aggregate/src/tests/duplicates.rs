@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use verbatim_domain::conversation::Attachment;
 use verbatim_domain::inbox::{AdvanceDelivery, DeliveryOutcome, Notify};
 use verbatim_domain::{NotificationId, conversation::MarkRead};
 
@@ -80,12 +81,14 @@ async fn a_key_with_another_payload_is_a_conflict_that_tells_nothing_of_the_orig
         service.start_conversation("ann", "cy", "d").await;
         accepted(soon(service.give(named("ann", "c", "secret", "k"))).await);
         let with_attachment = change_send(named("ann", "c", "secret", "k"), |send| {
-            send.attachments.push(verbatim_domain::conversation::Attachment {
+            let attachments = vec![Attachment {
                 name: "a".into(),
                 url: "https://example.com/a".into(),
                 mime_type: None,
                 size: None,
-            });
+            }];
+            let said = PersonalMessage::text("secret");
+            send.personal = PersonalMessage { attachments, ..said }.into();
         });
         let others = [
             named("ann", "c", "something else", "k"),

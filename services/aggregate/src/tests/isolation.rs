@@ -9,7 +9,7 @@ use super::*;
 
 fn touchy(state: &State, command: &Command) -> Result<Vec<Event>, Failure> {
     if let Command::Conversation { command: ConversationCommand::SendMessage(send), .. } = command {
-        assert_ne!(send.content, "panic");
+        assert_ne!(send.personal, PersonalMessage::text("panic").into());
     }
     state.decide(command)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, warn};
+use verbatim_keys::Content;
 use verbatim_protocol::StreamCursor;
 use verbatim_protocol::cursor::BadCursor;
 
@@ -113,7 +114,16 @@ impl Delivery {
                 views.reached(through, VIEWS_WAIT).await?;
                 views.stream(session.user(), from, through, PAGE, others_only).await
             });
-            let page = page.await?;
+            let mut page = page.await?;
+            let keys = self.retried(session, "the keys", || {
+                self.ports
+                    .keys
+                    .find(page.iter().filter_map(|found| Some(found.message.sealed()?.key)))
+            });
+            let keys = keys.await?;
+            for found in &mut page {
+                keys.open(&mut found.message);
+            }
             let whole = page.len() < PAGE as usize;
             for found in page {
                 *after = found.position;

@@ -23,7 +23,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use verbatim_domain::UserId;
-use verbatim_protocol::{Frame, List, Push, Timestamp};
+use verbatim_protocol::client::Message;
+use verbatim_protocol::{Frame, List, Push, StreamCursor, Timestamp};
 
 use crate::metrics::Metrics;
 use crate::requests::Requests;
@@ -173,7 +174,9 @@ impl Delivery {
         while after < through {
             let read = async {
                 self.ports.views.reached(through, VIEWS_WAIT).await?;
-                self.ports.views.pushes(after, through, GAP_PAGE).await
+                let mut pushes = self.ports.views.pushes(after, through, GAP_PAGE).await?;
+                self.open(&mut pushes).await?;
+                anyhow::Ok(pushes)
             };
             let pushes = match read.await {
                 Ok(pushes) => pushes,
@@ -192,6 +195,27 @@ impl Delivery {
         }
     }
 
+    /// Makes of messages from the views what frames hold: opened, and with their cursors.
+    async fn open(&self, pushes: &mut [Push]) -> anyhow::Result<()> {
+        let mut messages = Vec::new();
+        for push in &*pushes {
+            if let Push::Message(push) = push {
+                messages.push(serde_json::from_str::<Message>(&push.message)?);
+            }
+        }
+        self.ports.keys.open_all(&mut messages).await?;
+        let of_messages = pushes.iter_mut().filter_map(|push| match push {
+            Push::Message(push) => Some(push),
+            _ => None,
+        });
+        for (push, mut message) in of_messages.zip(messages) {
+            let cursor = StreamCursor { journal: self.ports.journal.id(), position: push.position };
+            message.cursor = Some(cursor.to_string());
+            push.message = serde_json::to_string(&message)?.into();
+        }
+        Ok(())
+    }
+
     /// Notes where the frames have come. Before the pushes are handed out: a socket that is
     /// registered too late for one of them then reads at least this far from the views.
     fn reach(&self, position: u64) {
@@ -208,13 +232,13 @@ impl Delivery {
     fn push(&self, push: &Push) {
         match push {
             Push::Refresh(refresh) => self.refresh(&refresh.user_id, refresh.list),
+            Push::Erased(erased) => self.ports.keys.forget(&erased.user_id),
             Push::Message(message) => {
                 let mut outgoing = None;
                 for recipient in &*message.recipients {
                     self.registry.of_user(recipient, |session| {
-                        let outgoing = outgoing.get_or_insert_with(|| {
-                            Outgoing::of_push(message, self.ports.journal.id()).map(Arc::new)
-                        });
+                        let outgoing = outgoing
+                            .get_or_insert_with(|| Outgoing::of_push(message).map(Arc::new));
                         if let Some(outgoing) = outgoing {
                             self.offer(session, outgoing);
                         }

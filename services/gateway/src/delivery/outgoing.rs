@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use verbatim_domain::{MessageId, UserId};
-use verbatim_protocol::client::Message;
 use verbatim_protocol::{JournalId, MessagePush, StreamCursor, Timestamp};
 use verbatim_views::StreamMessage;
 
@@ -23,19 +22,17 @@ pub(crate) struct Outgoing {
     body: Arc<RawValue>,
 }
 
-/// What a pushed message's JSON must tell: when it was, and whether it says where.
+/// What a pushed message's JSON must tell.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Told {
     created_at: Timestamp,
-    #[serde(default)]
-    cursor: Option<serde::de::IgnoredAny>,
 }
 
 impl Outgoing {
     /// `None`, and an alarm, if the push holds no message.
-    pub fn of_push(push: &MessagePush, journal: JournalId) -> Option<Self> {
-        match Self::read(push, journal) {
+    pub fn of_push(push: &MessagePush) -> Option<Self> {
+        match Self::read(push) {
             Ok(outgoing) => Some(outgoing),
             Err(error) => {
                 tracing::error!(%error, position = push.position, "a push holds no message");
@@ -44,16 +41,9 @@ impl Outgoing {
         }
     }
 
-    fn read(push: &MessagePush, journal: JournalId) -> serde_json::Result<Self> {
+    fn read(push: &MessagePush) -> serde_json::Result<Self> {
         let told: Told = serde_json::from_str(&push.message)?;
-        let body = if told.cursor.is_some() {
-            envelope(&serde_json::from_str::<&RawValue>(&push.message)?)
-        } else {
-            // From the views, which keep messages without.
-            let mut message: Message = serde_json::from_str(&push.message)?;
-            message.cursor = Some(StreamCursor { journal, position: push.position }.to_string());
-            envelope(&message)
-        };
+        let body = envelope(&serde_json::from_str::<&RawValue>(&push.message)?);
         let mut others = push.recipients.iter().filter(|user| **user != push.sender_id);
         let target_id = match (others.next(), others.next()) {
             (Some(target), None) => Some(target.clone()),

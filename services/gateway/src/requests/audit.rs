@@ -72,9 +72,9 @@ pub(super) fn events(
     Ok(async move {
         let Wanted { range, selection, limit, record } = wanted(&core, get).await?;
         record_access(&core, &caller, Accessed::Events(record)).await?;
-        let (events, next) = page(&*core.ports.journal, range, &selection, limit).await?;
+        let (events, next) = page(&*core.log, range, &selection, limit).await?;
         let data = envelopes(&events)?;
-        let journal = core.ports.journal.id();
+        let journal = core.log.id();
         let cursor = Cursor { list: List::Events, journal, next, last: range.last };
         let next_cursor = (next <= range.last).then(|| cursor.to_string());
         let count = data.len();
@@ -92,7 +92,7 @@ pub(super) async fn lines(
     get.check()?;
     let Wanted { range, selection, record, .. } = wanted(core, get).await?;
     record_access(core, caller, Accessed::Events(record)).await?;
-    let pages = pages(core.ports.journal.clone(), range, PAGE);
+    let pages = pages(Arc::clone(&core.log), range, PAGE);
     Ok(Box::pin(stream::unfold((pages, selection), |(mut pages, selection)| async move {
         let lines = next_lines(&mut pages, &selection).await?;
         Some((lines, (pages, selection)))
@@ -135,7 +135,7 @@ pub(super) fn conversation(
     let as_of = bound("asOf", get.as_of.as_deref())?;
     let (core, caller) = (Arc::clone(core), Arc::clone(caller));
     Ok(async move {
-        let journal = &*core.ports.journal;
+        let journal = &*core.log;
         let (position, after) = match get.cursor {
             Some(cursor) => {
                 let cursor = Cursor::parse(&cursor, List::Messages, journal).await?;
@@ -183,7 +183,7 @@ async fn settled(log: &dyn Log, bound: Option<Bound>) -> Result<u64, Failure> {
 
 /// What was asked for, settled: the cursor's range, or that of the bounds.
 async fn wanted(core: &Core, get: AuditEventsGet) -> Result<Wanted, Failure> {
-    let journal = &*core.ports.journal;
+    let journal = &*core.log;
     let selection = Selection {
         types: get.event_type.as_deref().map(event_type).transpose()?.into_iter().collect(),
         conversations: get.conversation.iter().cloned().collect(),

@@ -29,7 +29,8 @@ pub(super) fn get(
 pub(super) async fn list(core: &Core, user: &UserId, page: PageRequest) -> Result<Answer, Failure> {
     core.caught_up().await?;
     let found = core.ports.views.conversations(user, &page).await;
-    let found = found.map_err(|error| views_failure(&error))?;
+    let mut found = found.map_err(|error| views_failure(&error))?;
+    core.open(&mut found.data).await?;
     let count = found.data.len();
     Ok(Answer::new(found.data, More { next_cursor: found.next_cursor }).counting(count))
 }
@@ -90,7 +91,9 @@ async fn as_of(
 ) -> Result<Conversation, Failure> {
     core.reached(position).await?;
     let found = core.ports.views.conversation(reader, id).await;
-    found.map_err(|error| views_failure(&error))?.ok_or_else(|| {
+    let mut found = found.map_err(|error| views_failure(&error))?;
+    core.open(&mut found).await?;
+    found.ok_or_else(|| {
         tracing::error!(conversation = %id, position, "the views lack a conversation");
         Failure::internal()
     })

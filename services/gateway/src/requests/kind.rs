@@ -17,6 +17,7 @@ pub enum Kind {
     DeliveriesGet,
     AuditEventsGet,
     AuditConversationGet,
+    SubjectErase,
 }
 
 impl Kind {
@@ -53,6 +54,7 @@ impl Kind {
             Self::DeliveriesGet => "deliveries:get",
             Self::AuditEventsGet => "audit-events:get",
             Self::AuditConversationGet => "audit-conversation:get",
+            Self::SubjectErase => "subject:erase",
         }
     }
 
@@ -71,6 +73,7 @@ impl Kind {
             Self::DeliveriesGet => "deliveries:receive",
             Self::AuditEventsGet => "audit-events:receive",
             Self::AuditConversationGet => "audit-conversation:receive",
+            Self::SubjectErase => "subject:erased",
         }
     }
 }

@@ -4,14 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 
 use uuid::Uuid;
-use verbatim_domain::conversation::{self, Author, SendMessage};
-use verbatim_domain::{ConversationCommand, ConversationId, MessageId, UserId};
-use verbatim_protocol::client::{DEFAULT_PAGE, Message, More};
-use verbatim_protocol::{Command, CommandKey, ErrorCode, Failure};
+use verbatim_domain::conversation::{self, Author, PersonalMessage};
+use verbatim_domain::{ConversationId, MessageId, UserId};
+use verbatim_protocol::client::{DEFAULT_PAGE, Message, More, Unreadable};
+use verbatim_protocol::{CommandKey, ErrorCode, Failure};
 use verbatim_views::{MessageRange, PageRequest};
 
 use super::payload::{MessageGet, MessageSend, parse, refused};
 use super::reading::views_failure;
+use super::sealing::{self, Draft};
 use super::{Answer, Caller, Core, ISSUER, Summary};
 
 /// The command is on its way when this returns.
@@ -30,30 +31,37 @@ pub(super) fn send(
         None => CommandKey { issuer: ISSUER.into(), key: command_id.to_string().into() },
     };
     let attachments = send.attachments.unwrap_or_default();
-    let command = Command::Conversation {
-        id: send.conversation_id,
-        command: ConversationCommand::SendMessage(SendMessage {
-            message_id: MessageId(Uuid::now_v7()),
-            author: Author {
-                user_id: caller.user_id.clone(),
-                role: caller.role.clone(),
-                email: caller.email.clone(),
-            },
-            target: send.target_user_id.clone(),
-            client_message_id: send.client_message_id,
-            content: send.content,
-            attachments: attachments.into_iter().map(Into::into).collect(),
-        }),
+    let said = PersonalMessage {
+        content: send.content,
+        attachments: attachments.into_iter().map(Into::into).collect(),
+        email: caller.email.clone(),
+    };
+    let draft = Draft {
+        command_id,
+        key,
+        conversation: send.conversation_id,
+        message_id: MessageId(Uuid::now_v7()),
+        author: Author { user_id: caller.user_id.clone(), role: caller.role.clone() },
+        target: send.target_user_id.clone(),
+        client_message_id: send.client_message_id,
     };
     let target_user_id = send.target_user_id;
-    let reply = core.send_as(command_id, key, command);
+    let outcome = sealing::send(core, draft, said);
+    let core = Arc::clone(core);
     Ok(async move {
-        let committed = reply.await?;
+        let (reply, said) = outcome.await;
+        let committed = reply?;
         let Some(message) = committed.message else {
             tracing::error!(position = committed.position, "a send was answered without a message");
             return Err(Failure::internal());
         };
-        let message = Message::new(message.conversation_id, message.sent, message.recorded_at);
+        let mut message = Message::new(message.conversation_id, message.sent, message.recorded_at);
+        if committed.duplicate {
+            message = original(&core, message, &said).await?;
+        } else {
+            message.sealed = None;
+            message.say(said);
+        }
         let summary = Summary {
             count: None,
             message_id: Some(message.id),
@@ -62,6 +70,30 @@ pub(super) fn send(
         };
         Ok(Answer::made(message, committed.duplicate).with(summary))
     })
+}
+
+/// What was said the first time, if it is the same as now.
+async fn original(
+    core: &Core,
+    message: Message,
+    said: &PersonalMessage,
+) -> Result<Message, Failure> {
+    let mut opened = [message];
+    core.open(&mut opened).await?;
+    let [message] = opened;
+    match message.unreadable {
+        Some(Unreadable::Erased) => {
+            Err(Failure::new(ErrorCode::NotFound, "The message was erased"))
+        }
+        Some(Unreadable::KeyMissing) => Err(Failure::internal()),
+        None if (&message.content, &message.attachments) == (&said.content, &said.attachments) => {
+            Ok(message)
+        }
+        None => Err(Failure::new(
+            ErrorCode::IdempotencyConflict,
+            "This clientMessageId was used for something else",
+        )),
+    }
 }
 
 pub(super) fn get(
@@ -83,7 +115,8 @@ pub(super) fn get(
         core.caught_up().await?;
         require_member(&core, &id, &caller.user_id).await?;
         let found = core.ports.views.messages(&id, &range).await;
-        let found = found.map_err(|error| views_failure(&error))?;
+        let mut found = found.map_err(|error| views_failure(&error))?;
+        core.open(&mut found.data).await?;
         let summary = Summary {
             count: Some(found.data.len()),
             conversation_id: Some(id),

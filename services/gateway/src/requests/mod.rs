@@ -9,12 +9,14 @@ mod audit;
 mod connections;
 mod conversations;
 pub mod envelope;
+mod erasure;
 mod kind;
 mod limiter;
 mod messages;
 mod notifications;
 pub mod payload;
 mod reading;
+mod sealing;
 mod stream;
 
 use std::future::Future;
@@ -26,9 +28,11 @@ use futures::future::{BoxFuture, ready};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
+use verbatim_audit::OpenedLog;
 use verbatim_bus::ReplyFuture;
 use verbatim_domain::inbox::{AdvanceDelivery, DeliveryOutcome};
 use verbatim_domain::{ConversationId, InboxCommand, MessageId, UserId};
+use verbatim_journal::Log;
 use verbatim_protocol::client::{Duplicate, Success};
 use verbatim_protocol::command::COMMAND_DEADLINE_MS;
 use verbatim_protocol::{Command, CommandEnvelope, CommandKey, Failure, Timestamp};
@@ -41,6 +45,7 @@ use limiter::{Class, Limiter};
 
 pub use audit::{AsOf, AuditLines, ConversationStood};
 pub use envelope::{envelope, failure_envelope};
+pub use erasure::Erasure;
 pub use kind::Kind;
 
 /// Who asks, as their token says.
@@ -105,9 +110,12 @@ struct Core {
     ports: Ports,
     settings: Arc<Settings>,
     presence: Arc<Presence>,
+    /// What auditors read: the journal, opened.
+    log: Arc<dyn Log>,
     metrics: Arc<Metrics>,
     limiter: Limiter,
     acks: Acks,
+    waiting: sealing::Waiting,
 }
 
 impl Requests {
@@ -117,15 +125,18 @@ impl Requests {
         presence: Arc<Presence>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let log = OpenedLog::new(ports.journal.clone(), ports.keys.clone());
         let limiter = Limiter::new(&settings.limits, Instant::now());
         Self {
             core: Arc::new(Core {
                 ports,
                 settings,
                 presence,
+                log: Arc::new(log),
                 metrics,
                 limiter,
                 acks: Acks::default(),
+                waiting: sealing::Waiting::default(),
             }),
         }
     }
@@ -185,6 +196,9 @@ impl Requests {
             Kind::AuditEventsGet => {
                 self.answered(kind, started, audit::events(core, caller, payload))
             }
+            Kind::SubjectErase => {
+                self.answered(kind, started, erasure::erase(core, caller, payload))
+            }
             Kind::AuditConversationGet => {
                 self.answered(kind, started, audit::conversation(core, caller, payload))
             }
@@ -225,6 +239,11 @@ impl Requests {
     /// A conversation as it stood. REST only; the caller is an admin.
     pub fn audit_conversation(&self, caller: &Arc<Caller>, payload: &str) -> AnswerFuture {
         self.take(caller, Kind::AuditConversationGet, Some(payload))
+    }
+
+    /// Erases what a user has said. REST only; the caller is an admin.
+    pub fn erase(&self, caller: &Arc<Caller>, payload: &str) -> AnswerFuture {
+        self.take(caller, Kind::SubjectErase, Some(payload))
     }
 
     /// Counts the outcome, whenever there is one.

@@ -34,7 +34,8 @@ pub(super) async fn list(
 ) -> Result<Answer, Failure> {
     core.caught_up().await?;
     let found = core.ports.views.notifications(user, unread_only, &page).await;
-    let found = found.map_err(|error| views_failure(&error))?;
+    let mut found = found.map_err(|error| views_failure(&error))?;
+    core.open(&mut found.data).await?;
     let count = found.data.len();
     Ok(Answer::new(found.data, More { next_cursor: found.next_cursor }).counting(count))
 }

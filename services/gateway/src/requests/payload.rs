@@ -107,6 +107,14 @@ pub struct ConversationCreate {
     pub title: Option<String>,
 }
 
+/// Whose content is to be erased.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(example = json!({ "userId": "user_456" }))]
+pub struct SubjectErase {
+    pub user_id: UserId,
+}
+
 /// How far a conversation was read.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

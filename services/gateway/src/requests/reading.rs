@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use verbatim_keys::Content;
 use verbatim_protocol::client::{DEFAULT_PAGE, MAX_PAGE};
 use verbatim_protocol::{ErrorCode, Failure};
 use verbatim_views::{self as views, PageRequest};
@@ -20,9 +21,30 @@ impl Core {
         Ok(head)
     }
 
+    /// Opens what is sealed in these.
+    pub(super) async fn open<'a, T: Content + 'a>(
+        &self,
+        contents: impl IntoIterator<Item = &'a mut T>,
+    ) -> Result<(), Failure> {
+        self.ports.keys.open_all(contents).await.map_err(|error| keys_failure(&error))
+    }
+
     /// Waits until the views show `position`.
     pub(super) async fn reached(&self, position: u64) -> Result<(), Failure> {
         self.ports.views.reached(position, READ_WAIT).await.map_err(|error| views_failure(&error))
+    }
+}
+
+pub(super) fn keys_failure(error: &verbatim_keys::Error) -> Failure {
+    match error {
+        verbatim_keys::Error::Unavailable(_) => {
+            tracing::warn!(%error, "a read failed");
+            Failure::unavailable("The key store is unavailable")
+        }
+        verbatim_keys::Error::OtherMaster | verbatim_keys::Error::Corrupt(_) => {
+            tracing::error!(%error, "a read failed");
+            Failure::internal()
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn get(
         let mut found = found.map_err(|error| views_failure(&error))?;
         let whole = found.len() <= limit;
         found.truncate(limit);
+        core.open(found.iter_mut().map(|found| &mut found.message)).await?;
         let messages: Vec<Message> = found
             .into_iter()
             .map(|found| {

@@ -364,6 +364,27 @@ impl Api {
         caller.ask_how_it_stood(in_conversation(payload, id.0)).await.into()
     }
 
+    /// Erase what a user has said
+    ///
+    /// Content, attachments and e-mail address of every message that the user has sent so far can't
+    /// be read any more, by anybody: the key that they are sealed with is destroyed. That the messages
+    /// were sent, when and to whom, stays in the log. There is no way back.
+    ///
+    /// For admins. It is recorded in the log.
+    #[oai(
+        path = "/app/erasures",
+        method = "post",
+        tag = "Tag::Audit",
+        operation_id = "eraseSubject"
+    )]
+    async fn erase(
+        &self,
+        caller: Authorized,
+        body: InBody<payload::SubjectErase>,
+    ) -> Reply<contract::SubjectErase> {
+        caller.ask_to_erase(body.0).await.into()
+    }
+
     /// Whether the server runs
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operations", operation_id = "getHealth")]
     async fn healthz(&self) -> Reply<contract::Healthy> {

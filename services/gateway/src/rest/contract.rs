@@ -12,7 +12,7 @@ use verbatim_protocol::client::{
 use verbatim_protocol::presence::Connection;
 use verbatim_protocol::{Envelope, ErrorCode, Timestamp};
 
-use crate::requests::{ConversationStood, payload};
+use crate::requests::{ConversationStood, Erasure, payload};
 
 /// A call's answers.
 pub(super) trait Contract {
@@ -42,6 +42,9 @@ const FOUND: &[(u16, &str)] = &[(200, "Here it is")];
 const DONE: &[(u16, &str)] = &[(200, "Done")];
 const MADE: &[(u16, &str)] =
     &[(201, "It is stored"), (200, "It had been stored before; nothing was stored again")];
+
+const ERASED: &[(u16, &str)] =
+    &[(201, "It is erased"), (200, "It had been erased before; there was nothing new to erase")];
 
 macro_rules! contract {
     ($name:ident, $answer:ty, $successes:ident, [$($failure:ident),*] $($rest:tt)*) => {
@@ -74,6 +77,7 @@ contract!(DeliveriesGet, Success<Vec<Delivery>, More>, FOUND, [BadRequest, NotFo
 contract!(StreamGet, Success<Vec<Message>, More>, FOUND, [BadRequest, CursorExpired]);
 contract!(AuditEventsGet, Success<Vec<Envelope<'static>>, More>, FOUND, [BadRequest]);
 contract!(AuditConversationGet, Success<ConversationStood, More>, FOUND, [BadRequest, NotFound]);
+contract!(SubjectErase, Success<Erasure, Duplicate>, ERASED, [BadRequest, NotFound] with body);
 contract!(StreamAck, Success<Acknowledged>, DONE, [BadRequest, CursorExpired] with body);
 contract!(Healthy, Success<Health>, FOUND, [] for everyone);
 contract!(Ready, Success<Health>, FOUND, [Unavailable] for everyone);

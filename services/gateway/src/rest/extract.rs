@@ -59,6 +59,12 @@ impl Authorized {
         self.shared.requests.audit_conversation(&self.caller, &payload).await
     }
 
+    /// Asks that what a user said be erased.
+    pub async fn ask_to_erase(&self, payload: Map<String, Value>) -> Result<Answer, Failure> {
+        let payload = Value::Object(payload).to_string();
+        self.shared.requests.erase(&self.caller, &payload).await
+    }
+
     /// Asks what became of a message.
     pub async fn ask_for_deliveries(&self, message_id: &str) -> Result<Answer, Failure> {
         self.shared.requests.deliveries(&self.caller, message_id).await

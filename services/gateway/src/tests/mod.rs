@@ -7,6 +7,7 @@ mod handshake;
 mod limits;
 mod polling;
 mod requests;
+mod sealing;
 mod shutdown;
 mod world;
 
@@ -69,7 +70,12 @@ struct Running {
 impl Running {
     async fn start(settings: Settings) -> Self {
         let world = World::new();
-        let ports = Ports { journal: world.clone(), bus: world.bus.clone(), views: world.clone() };
+        let ports = Ports {
+            journal: world.clone(),
+            bus: world.bus.clone(),
+            views: world.clone(),
+            keys: world.keys.clone(),
+        };
         let mut registry = Registry::default();
         let gateway = Gateway::new(ports, settings, &mut registry).expect("the key is good");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

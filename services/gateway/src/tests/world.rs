@@ -6,11 +6,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use futures::FutureExt;
 use tokio::sync::watch;
 use uuid::Uuid;
 use verbatim_bus::{Bus, InProcess, Taken};
 use verbatim_domain::conversation::{MessageSent, PersonalMessage, SendMessage};
 use verbatim_domain::{ConversationCommand, ConversationId, InboxCommand, MessageId, UserId};
+use verbatim_keys::Vault;
+use verbatim_keys::memory::MemoryKeys;
 use verbatim_protocol::client::Message;
 use verbatim_protocol::command::CommittedMessage;
 use verbatim_protocol::{
@@ -24,6 +27,9 @@ const MEMBERS: [&str; 3] = ["ann", "bo", "cy"];
 /// Journal, views, aggregates and projection in one. Every position is a message's, in the only
 /// conversation there is.
 pub(super) struct World {
+    pub keys: Arc<Vault>,
+    /// Where its keys are.
+    pub key_store: Arc<MemoryKeys>,
     pub bus: Arc<dyn Bus>,
     id: JournalId,
     messages: Mutex<Vec<Message>>,
@@ -49,8 +55,11 @@ fn user(id: &str) -> UserId {
 
 impl World {
     pub fn new() -> Arc<Self> {
+        let key_store = Arc::new(MemoryKeys::default());
         Arc::new(Self {
             bus: Arc::new(InProcess::default()),
+            keys: Arc::new(Arc::clone(&key_store).open()),
+            key_store,
             id: JournalId(Uuid::from_u128(1)),
             messages: Mutex::default(),
             marks: Mutex::default(),
@@ -88,7 +97,7 @@ impl World {
     fn carry_out(&self, command: Command) -> Reply {
         match command {
             Command::Conversation { command: ConversationCommand::SendMessage(send), .. } => {
-                if send.content == "forbidden" {
+                if self.opened(&send) == "forbidden" {
                     return Err(Failure::new(
                         verbatim_protocol::ErrorCode::Forbidden,
                         "You are not a member of this conversation",
@@ -110,6 +119,27 @@ impl World {
         }
     }
 
+    /// What is said in a command.
+    fn opened(&self, send: &SendMessage) -> String {
+        let event = MessageSent {
+            message_id: send.message_id,
+            sequence: 1,
+            sender_id: send.author.user_id.clone(),
+            sender_role: send.author.role.clone(),
+            client_message_id: None,
+            personal: send.personal.clone(),
+        };
+        self.open(Message::new("conv".parse().expect("an id"), event, Timestamp(0))).content
+    }
+
+    fn open(&self, message: Message) -> Message {
+        let mut opened = [message];
+        let opening = self.keys.open_all(&mut opened);
+        opening.now_or_never().expect("nothing is waited for").expect("the store answers");
+        let [message] = opened;
+        message
+    }
+
     fn commit(&self, command: SendMessage) -> Committed {
         let mut messages = self.messages();
         let key = (command.author.user_id.clone(), command.client_message_id.clone());
@@ -123,11 +153,7 @@ impl World {
             sender_id: command.author.user_id,
             sender_role: command.author.role,
             client_message_id: command.client_message_id,
-            personal: PersonalMessage {
-                content: command.content,
-                attachments: command.attachments,
-                email: command.author.email,
-            },
+            personal: command.personal,
         };
         let recorded_at = Timestamp::now();
         let conversation_id: ConversationId = "conv".parse().expect("an id");
@@ -150,12 +176,10 @@ impl World {
             author: verbatim_domain::conversation::Author {
                 user_id: user(sender),
                 role: "user".to_owned(),
-                email: None,
             },
             target: None,
             client_message_id: None,
-            content: content.to_owned(),
-            attachments: Vec::new(),
+            personal: PersonalMessage::text(content).into(),
         };
         self.commit(command).position
     }
@@ -204,7 +228,8 @@ impl World {
         let mut pushes = self.pushes_of(from - 1, to);
         for push in &mut pushes {
             let Push::Message(push) = push else { continue };
-            let mut message: Message = serde_json::from_str(&push.message).expect("a message");
+            let message = serde_json::from_str(&push.message).expect("a message");
+            let mut message = self.open(message);
             message.cursor = Some(self.cursor(push.position));
             push.message = serde_json::to_string(&message).expect("JSON").into();
         }

@@ -32,6 +32,7 @@ use verbatim_gateway::settings::{
 };
 use verbatim_journal::Log;
 use verbatim_journal::sqlite::SqliteJournal;
+use verbatim_keys::memory::MemoryKeys;
 use verbatim_protocol::command::CommandEnvelope;
 use verbatim_protocol::{Command, CommandKey, Timestamp};
 use verbatim_views::{SqliteViews, Views};
@@ -163,7 +164,12 @@ impl World {
         let bus = Arc::new(InProcess::new(Capacity::default()));
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let ports = Ports { journal: journal.clone(), bus: bus.clone(), views: views.clone() };
+        let ports = Ports {
+            journal: journal.clone(),
+            bus: bus.clone(),
+            views: views.clone(),
+            keys: MemoryKeys::vault(),
+        };
         let settings = Arc::new(settings);
         let presence = Arc::new(Presence::new(bus.clone()));
         let requests = Requests::new(ports, settings.clone(), presence.clone(), metrics);

@@ -68,7 +68,7 @@ async fn receive(frames: &mut Subscription<Arc<Frame>>) -> Arc<Frame> {
 fn message(push: &Push) -> &MessagePush {
     match push {
         Push::Message(message) => message,
-        Push::Refresh(refresh) => panic!("a message, not {refresh:?}"),
+        other => panic!("a message, not {other:?}"),
     }
 }
 

@@ -78,7 +78,9 @@ pub fn row(recorded: &Recorded) -> Result<[Value<'_>; COLUMNS.len()], serde_json
         message.map_or(Value::Null, |message| Value::Written(message.message_id.to_string())),
         message.map_or(Value::Null, |message| Value::Number(message.sequence)),
         message.map_or(Value::Null, |message| Value::Text(&message.sender_role)),
-        message.map_or(Value::Null, |message| Value::Text(&message.personal.content)),
+        message
+            .and_then(|message| message.personal.plain())
+            .map_or(Value::Null, |said| Value::Text(&said.content)),
         Value::Text(metadata),
         Value::Written(recorded.payload()?.into_owned()),
     ])

@@ -12,6 +12,7 @@ use verbatim_aggregate::Aggregate;
 use verbatim_bus::{Bus, Nats};
 use verbatim_gateway::Gateway;
 use verbatim_journal::{Log, PostgresJournal};
+use verbatim_keys::{PostgresKeys, Vault};
 use verbatim_postgres::Database;
 use verbatim_projection::Projection;
 use verbatim_views::PostgresViews;
@@ -30,7 +31,7 @@ const CONNECTIONS: u32 = 16;
 /// How long the aggregate service may take to finish and give its lanes up.
 const AGGREGATE_LIMIT: Duration = Duration::from_secs(4);
 
-pub async fn serve(settings: Serve, cluster: &Cluster, log: &log::Log) -> anyhow::Result<()> {
+pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> anyhow::Result<()> {
     let signals = Signals::new()?;
     let database = Database::connect(cluster.database_url.expose_secret(), CONNECTIONS)
         .await
@@ -39,6 +40,17 @@ pub async fn serve(settings: Serve, cluster: &Cluster, log: &log::Log) -> anyhow
     let journal = Arc::new(PostgresJournal::open(database.clone()).await?);
     let nats = Arc::new(Nats::connect(cluster.nats.clone()).await.context("NATS_URL")?);
     let bus: Arc<dyn Bus> = nats.clone();
+
+    let vault = match settings.master_key.take() {
+        Some(master_key) => {
+            let keys = Arc::new(PostgresKeys::new(database.clone()));
+            Some(Arc::new(Vault::open(keys, master_key).await.context("MASTER_KEY")?))
+        }
+        None => None,
+    };
+    let keys = || {
+        vault.clone().context("MASTER_KEY: it is needed, unless all that is done is to aggregate")
+    };
 
     let mut registry = Registry::default();
     log::metrics(log, &mut registry);
@@ -51,15 +63,20 @@ pub async fn serve(settings: Serve, cluster: &Cluster, log: &log::Log) -> anyhow
         Aggregate::new(journal.clone(), bus.clone(), settings, &mut registry)
             .sharing(journal.clone())
     });
-    let standby = has(Role::Projection).then(|| Standby {
-        service: Projection::new(verbatim_projection::Settings::default(), &mut registry),
-        database: database.clone(),
-        journal: journal.clone(),
-        bus: bus.clone(),
-    });
+    let standby = if has(Role::Projection) {
+        Some(Standby {
+            service: Projection::new(verbatim_projection::Settings::default(), &mut registry),
+            database: database.clone(),
+            journal: journal.clone(),
+            bus: bus.clone(),
+            keys: keys()?,
+        })
+    } else {
+        None
+    };
     let gateway = if has(Role::Gateway) {
         let views = Arc::new(PostgresViews::open_reader(database.clone(), journal.id()).await?);
-        let ports = verbatim_gateway::Ports { journal: journal.clone(), bus, views };
+        let ports = verbatim_gateway::Ports { journal: journal.clone(), bus, views, keys: keys()? };
         warn_of_a_weak_secret(&settings);
         Some(Gateway::new(ports, settings.gateway.clone(), &mut registry)?)
     } else {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use verbatim_aggregate::Aggregate;
@@ -11,6 +12,7 @@ use verbatim_bus::in_process::{Capacity, InProcess};
 use verbatim_gateway::Gateway;
 use verbatim_gateway::settings::TokenKey;
 use verbatim_journal::Journal;
+use verbatim_keys::Vault;
 use verbatim_projection::Projection;
 
 use super::roles::Roles;
@@ -18,13 +20,16 @@ use super::{DRAIN_TIMEOUT, Signals, warn_of_a_weak_secret};
 use crate::admin;
 use crate::control;
 use crate::data::DataFolder;
+use crate::keys;
 use crate::log;
 use crate::settings::Serve;
 
-pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyhow::Result<()> {
+pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> anyhow::Result<()> {
     // From the beginning, so that a signal never cuts off what has begun.
     let signals = Signals::new()?;
     let stores = admin::Stores::open(folder).await?;
+    let master_key = keys::of_folder(settings.master_key.take(), folder)?;
+    let vault = Arc::new(Vault::open(stores.keys.clone(), master_key).await.context("MASTER_KEY")?);
     let bus: Arc<dyn Bus> = Arc::new(InProcess::new(Capacity::default()));
 
     let mut registry = Registry::default();
@@ -47,8 +52,10 @@ pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyh
         bus: Arc::clone(&bus),
         views: stores.views.clone(),
         state: stores.state.clone(),
+        keys: vault.clone(),
     };
-    let ports = verbatim_gateway::Ports { journal, bus, views: stores.views.clone() };
+    let asked = Arc::clone(&bus);
+    let ports = verbatim_gateway::Ports { journal, bus, views: stores.views.clone(), keys: vault };
     let gateway = Gateway::new(ports, settings.gateway.clone(), &mut registry)?;
 
     let listener = super::listen(&settings).await?;
@@ -64,8 +71,9 @@ pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyh
         async move {
             match control {
                 Ok(listener) => {
-                    let handle =
-                        move |request, answering| stores.clone().answer(request, answering);
+                    let handle = move |request, answering| {
+                        stores.clone().answer(asked.clone(), request, answering)
+                    };
                     control::serve(listener, handle, end).await;
                 }
                 Err(error) => {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verbatim_bus::Bus;
 use verbatim_journal::{Log, PostgresJournal};
+use verbatim_keys::Vault;
 use verbatim_postgres::Database;
 use verbatim_projection::{Ports, Projection};
 use verbatim_state::{Leases, PostgresState};
@@ -29,6 +30,7 @@ pub struct Standby {
     pub database: Database,
     pub journal: Arc<PostgresJournal>,
     pub bus: Arc<dyn Bus>,
+    pub keys: Arc<Vault>,
 }
 
 /// Why a turn is over.
@@ -107,6 +109,7 @@ impl Standby {
             bus: self.bus.clone(),
             views: Arc::new(views),
             state: Arc::new(state),
+            keys: self.keys.clone(),
         })
     }
 }

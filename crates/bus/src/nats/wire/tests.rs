@@ -38,7 +38,8 @@ fn sent(content: &str) -> ConversationEvent {
         sender_id: user("ann"),
         sender_role: "user".into(),
         client_message_id: None,
-        personal: PersonalMessage { content: content.into(), attachments: Vec::new(), email: None },
+        personal: PersonalMessage { content: content.into(), attachments: Vec::new(), email: None }
+            .into(),
     })
 }
 

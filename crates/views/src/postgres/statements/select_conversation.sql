@@ -18,7 +18,8 @@ select
     s.content,
     s.attachments,
     s.email,
-    s.client_message_id
+    s.client_message_id,
+    s.sealed
 from views.conversations as c
 join views.members as m on m.conversation = c.key and m.user_id = $1
 left join views.messages as s on s.position = c.last_position

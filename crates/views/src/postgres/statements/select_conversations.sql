@@ -28,7 +28,8 @@ select
     s.content,
     s.attachments,
     s.email,
-    s.client_message_id
+    s.client_message_id,
+    s.sealed
 from page as c
 left join views.messages as s on s.position = c.last_position
 order by c.last_position desc

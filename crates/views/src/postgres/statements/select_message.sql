@@ -9,7 +9,8 @@ select
     s.content,
     s.attachments,
     s.email,
-    s.client_message_id
+    s.client_message_id,
+    s.sealed
 from views.messages as s
 join views.conversations as c on c.key = s.conversation
 where s.id = $1

@@ -10,6 +10,7 @@ select
     s.attachments,
     s.email,
     s.client_message_id,
+    s.sealed,
     s.conversation
 from views.messages as s
 join views.conversations as c on c.key = s.conversation

@@ -46,7 +46,8 @@ select
     s.content,
     s.attachments,
     s.email,
-    s.client_message_id
+    s.client_message_id,
+    s.sealed
 from page
 join views.messages as s on s.position = page.position
 join views.conversations as c on c.key = s.conversation

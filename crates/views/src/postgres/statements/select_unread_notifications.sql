@@ -9,7 +9,8 @@ select
     s.sender_id,
     s.sender_role,
     s.email,
-    substr(s.content, 1, 560)
+    substr(s.content, 1, 560),
+    s.sealed
 from views.notifications as n
 join views.messages as s on s.position = n.message_position
 join views.conversations as c on c.key = s.conversation

@@ -19,7 +19,8 @@ select
     messages.content,
     messages.attachments,
     messages.email,
-    messages.client_message_id
+    messages.client_message_id,
+    messages.sealed
 from conversations
 cross join members on members.conversation = conversations.key and members.user_id = ?1
 left join messages on messages.position = conversations.last_position

@@ -27,7 +27,8 @@ select
     messages.content,
     messages.attachments,
     messages.email,
-    messages.client_message_id
+    messages.client_message_id,
+    messages.sealed
 from page
 cross join conversations on conversations.key = page.key
 cross join members on members.conversation = page.key and members.user_id = ?1

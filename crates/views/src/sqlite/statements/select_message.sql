@@ -9,7 +9,8 @@ select
     messages.content,
     messages.attachments,
     messages.email,
-    messages.client_message_id
+    messages.client_message_id,
+    messages.sealed
 from messages
 cross join conversations on conversations.key = messages.conversation
 where messages.id = ?1

@@ -8,7 +8,8 @@ select
     messages.sender_id,
     messages.sender_role,
     messages.email,
-    substr(messages.content, 1, 140)
+    substr(messages.content, 1, 140),
+    messages.sealed
 from notifications
 cross join messages on messages.position = notifications.message_position
 cross join conversations on conversations.key = messages.conversation

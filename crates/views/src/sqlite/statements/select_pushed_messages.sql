@@ -10,6 +10,7 @@ select
     messages.attachments,
     messages.email,
     messages.client_message_id,
+    messages.sealed,
     messages.conversation
 from messages
 cross join conversations on conversations.key = messages.conversation

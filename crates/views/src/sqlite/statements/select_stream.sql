@@ -77,7 +77,8 @@ select
     messages.content,
     messages.attachments,
     messages.email,
-    messages.client_message_id
+    messages.client_message_id,
+    messages.sealed
 from page
 cross join messages on messages.position = page.position
 cross join conversations on conversations.key = messages.conversation

@@ -1,0 +1,121 @@
+//! The key that wraps all others.
+
+use std::str::FromStr;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use verbatim_domain::{KeyId, UserId};
+
+use crate::Error;
+
+/// What the store's proof says, once it is opened.
+const PROOF: &[u8; 8] = b"verbatim";
+
+/// 256 bits that whoever runs the server keeps.
+pub struct MasterKey(pub(crate) RandomizedNonceKey);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 32 bytes, as 64 hexadecimal digits or in base64")]
+pub struct InvalidMasterKey;
+
+impl FromStr for MasterKey {
+    type Err = InvalidMasterKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMasterKey> {
+        let text = text.trim();
+        let bytes = hex::decode(text).or_else(|_| STANDARD.decode(text));
+        let bytes: [u8; 32] =
+            bytes.ok().and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidMasterKey)?;
+        RandomizedNonceKey::new(&AES_256_GCM, &bytes).map(Self).map_err(|_| InvalidMasterKey)
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+impl MasterKey {
+    /// Something that only this key opens.
+    pub(crate) fn proof(&self) -> Result<Vec<u8>, Error> {
+        seal(&self.0, b"proof", PROOF.to_vec())
+    }
+
+    pub(crate) fn has_made(&self, proof: &[u8]) -> bool {
+        open(&self.0, b"proof", proof).is_some_and(|opened| opened == PROOF)
+    }
+
+    /// A subject's key, for the store.
+    pub(crate) fn wrap(&self, id: KeyId, subject: &UserId, key: &[u8]) -> Result<Vec<u8>, Error> {
+        seal(&self.0, &wrapping(id, subject), key.to_vec())
+    }
+
+    pub(crate) fn unwrap(&self, id: KeyId, subject: &UserId, wrapped: &[u8]) -> Option<Vec<u8>> {
+        open(&self.0, &wrapping(id, subject), wrapped)
+    }
+}
+
+/// What a wrapped key belongs to: it can't be passed off as another's.
+fn wrapping(id: KeyId, subject: &UserId) -> Vec<u8> {
+    [b"key\0", &id.0.as_bytes()[..], subject.as_str().as_bytes()].concat()
+}
+
+/// A fresh nonce, the ciphertext and its tag.
+pub(crate) fn seal(
+    key: &RandomizedNonceKey,
+    aad: &[u8],
+    mut plain: Vec<u8>,
+) -> Result<Vec<u8>, Error> {
+    let broken = |_| Error::Unavailable("encryption failed".into());
+    plain.splice(0..0, [0; NONCE_LEN]);
+    let (nonce, tag) =
+        key.seal_in_place_separate_tag(Aad::from(aad), &mut plain[NONCE_LEN..]).map_err(broken)?;
+    plain[..NONCE_LEN].copy_from_slice(nonce.as_ref());
+    plain.extend_from_slice(tag.as_ref());
+    Ok(plain)
+}
+
+/// `None` if it was sealed with another key, for another purpose, or changed.
+pub(crate) fn open(key: &RandomizedNonceKey, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut buffer = sealed.to_vec();
+    let plain = key.open_in_place(nonce, Aad::from(aad), &mut buffer).ok()?.len();
+    buffer.truncate(plain);
+    Some(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(byte: u8) -> MasterKey {
+        hex::encode([byte; 32]).parse().expect("a key")
+    }
+
+    #[test]
+    fn a_key_is_32_bytes_in_either_form() {
+        for bad in ["", "abc", &"0".repeat(63), &"0".repeat(62), &STANDARD.encode([0; 31]), "é"] {
+            assert_eq!(bad.parse::<MasterKey>().err(), Some(InvalidMasterKey), "{bad:?}");
+        }
+        let key = STANDARD.encode([7; 32]).parse::<MasterKey>().expect("base64");
+        assert!(key.has_made(&master(7).proof().expect("a proof")), "the same key");
+        assert!(!key.has_made(&master(8).proof().expect("a proof")), "another");
+    }
+
+    #[test]
+    fn a_wrapped_key_is_its_subjects_alone() {
+        let (id, other) = (KeyId(uuid::Uuid::from_u128(1)), KeyId(uuid::Uuid::from_u128(2)));
+        let (ann, bob) = ("ann".parse().expect("an id"), "bob".parse().expect("an id"));
+        let wrapped = master(1).wrap(id, &ann, b"secret").expect("wrapped");
+        assert_eq!(master(1).unwrap(id, &ann, &wrapped).as_deref(), Some(&b"secret"[..]));
+        assert_eq!(master(2).unwrap(id, &ann, &wrapped), None);
+        assert_eq!(master(1).unwrap(other, &ann, &wrapped), None);
+        assert_eq!(master(1).unwrap(id, &bob, &wrapped), None);
+        for cut in 0..wrapped.len() {
+            assert_eq!(master(1).unwrap(id, &ann, &wrapped[..cut]), None, "{cut}");
+        }
+    }
+}
