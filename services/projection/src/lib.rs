@@ -1,4 +1,4 @@
-//! What follows from events: read models, pushes, and notes for those who were away.
+//! What follows from events: read models, pushes, notes for those who were away, and the seal.
 //!
 //! On a message's way this comes after the aggregate service: it hears of committed events on the
 //! feed, or reads them from the journal. Three readers, each with a tail (`tail`) and a
@@ -7,6 +7,9 @@
 //! - the push reactor (`push`) makes frames for the gateways;
 //! - the offline reactor (`offline`) has a notification made for each message and recipient without
 //!   a socket.
+//!
+//! Beside them, where there is a key, the sealer (`sealer`) goes through the log's rows at its own
+//! pace, and the publisher (`publisher`) hands its checkpoints out.
 //!
 //! Invariants kept here:
 //! - a reader sees every event once and in order; a hole or an unknown event halts it, and with it
@@ -18,9 +21,11 @@ mod members;
 mod metrics;
 mod offline;
 mod projector;
+mod publisher;
 mod push;
 mod rebuild;
 mod retry;
+mod sealer;
 mod settings;
 mod tail;
 #[cfg(test)]
@@ -30,6 +35,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
@@ -40,7 +46,9 @@ use verbatim_journal::Journal;
 use verbatim_state::State;
 use verbatim_views::Views;
 
+pub use publisher::Destination;
 pub use rebuild::{check, rebuild};
+pub use sealer::{SealSettings, Sealing};
 pub use settings::Settings;
 
 use metrics::Metrics;
@@ -52,6 +60,8 @@ pub struct Ports {
     pub bus: Arc<dyn Bus>,
     pub views: Arc<dyn Views>,
     pub state: Arc<dyn State>,
+    /// Without it the log isn't sealed.
+    pub sealing: Option<Sealing>,
 }
 
 /// The projection service. It may run, end and run again: each run begins where the stores say.
@@ -67,7 +77,7 @@ impl Projection {
         Self { settings: Arc::new(settings), metrics: Metrics::register(metrics) }
     }
 
-    /// Runs projector and reactors until `shutdown`.
+    /// Runs projector, reactors and sealer until `shutdown`.
     ///
     /// # Errors
     /// What halted one of them: a corrupt journal, corrupt views, a panic. The others are ended
@@ -75,6 +85,7 @@ impl Projection {
     pub async fn run(&self, ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
         let stop = shutdown.child_token();
         let Self { settings, metrics } = self;
+        let sealing = ports.sealing.clone();
         let projector = projector::run(
             ports.clone(),
             settings.clone(),
@@ -83,11 +94,20 @@ impl Projection {
         );
         let push = push::run(ports.clone(), settings.clone(), metrics.push.clone(), stop.clone());
         let offline = offline::run(ports, settings.clone(), metrics.offline.clone(), stop.clone());
-        let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 3] = [
+        let mut tasks: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)> = vec![
             ("projector", Box::pin(projector)),
             ("push", Box::pin(push)),
             ("offline", Box::pin(offline)),
         ];
+        if let Some(sealing) = sealing {
+            if let Some(destination) = sealing.settings.checkpoints_to.clone() {
+                let (metrics, stop) = (metrics.seal.clone(), stop.clone());
+                let publisher = publisher::run(sealing.clone(), destination, metrics, stop);
+                tasks.push(("publisher", Box::pin(publisher.map(Ok))));
+            }
+            let sealer = sealer::run(sealing, metrics.seal.clone(), stop.clone());
+            tasks.push(("sealer", Box::pin(sealer.map(Ok))));
+        }
         supervise(tasks, &stop).await
     }
 }

@@ -123,6 +123,7 @@ impl World {
             bus: self.bus.clone(),
             views: self.views.clone(),
             state: self.state.clone(),
+            sealing: None,
         }
     }
 

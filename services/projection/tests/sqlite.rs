@@ -54,6 +54,7 @@ impl Life {
             bus: bus.clone(),
             views: views.clone(),
             state: Arc::new(state),
+            sealing: None,
         };
         let settings = Settings {
             feed_silence: Duration::from_millis(50),
