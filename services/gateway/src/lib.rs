@@ -37,6 +37,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
+use verbatim_seal::Prover;
 use verbatim_views::Views;
 
 use auth::Verifier;
@@ -60,6 +61,8 @@ pub struct Ports {
     pub journal: Arc<dyn Journal>,
     pub bus: Arc<dyn Bus>,
     pub views: Arc<dyn Views>,
+    /// What proofs for auditors are made from.
+    pub seal: Option<Prover>,
 }
 
 /// The gateway role.

@@ -17,6 +17,10 @@ pub enum Kind {
     DeliveriesGet,
     AuditEventsGet,
     AuditConversationGet,
+    AuditProofGet,
+    AuditConsistencyGet,
+    AuditCheckpointsGet,
+    AuditKeysGet,
 }
 
 impl Kind {
@@ -53,6 +57,10 @@ impl Kind {
             Self::DeliveriesGet => "deliveries:get",
             Self::AuditEventsGet => "audit-events:get",
             Self::AuditConversationGet => "audit-conversation:get",
+            Self::AuditProofGet => "audit-proof:get",
+            Self::AuditConsistencyGet => "audit-consistency:get",
+            Self::AuditCheckpointsGet => "audit-checkpoints:get",
+            Self::AuditKeysGet => "audit-keys:get",
         }
     }
 
@@ -71,6 +79,10 @@ impl Kind {
             Self::DeliveriesGet => "deliveries:receive",
             Self::AuditEventsGet => "audit-events:receive",
             Self::AuditConversationGet => "audit-conversation:receive",
+            Self::AuditProofGet => "audit-proof:receive",
+            Self::AuditConsistencyGet => "audit-consistency:receive",
+            Self::AuditCheckpointsGet => "audit-checkpoints:receive",
+            Self::AuditKeysGet => "audit-keys:receive",
         }
     }
 }

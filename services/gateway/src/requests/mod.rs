@@ -15,6 +15,7 @@ mod messages;
 mod notifications;
 pub mod payload;
 mod reading;
+mod seal;
 mod stream;
 
 use std::future::Future;
@@ -42,6 +43,7 @@ use limiter::{Class, Limiter};
 pub use audit::{AsOf, AuditLines, ConversationStood};
 pub use envelope::{envelope, failure_envelope};
 pub use kind::Kind;
+pub use seal::{Keys, SealedCheckpoint};
 
 /// Who asks, as their token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,6 +190,14 @@ impl Requests {
             Kind::AuditConversationGet => {
                 self.answered(kind, started, audit::conversation(core, caller, payload))
             }
+            Kind::AuditProofGet => self.answered(kind, started, seal::proof(core, caller, payload)),
+            Kind::AuditConsistencyGet => {
+                self.answered(kind, started, seal::consistency(core, caller, payload))
+            }
+            Kind::AuditCheckpointsGet => {
+                self.answered(kind, started, seal::checkpoints(core, caller, payload))
+            }
+            Kind::AuditKeysGet => self.answered(kind, started, seal::keys(core, caller, payload)),
         }
     }
 
@@ -225,6 +235,11 @@ impl Requests {
     /// A conversation as it stood. REST only; the caller is an admin.
     pub fn audit_conversation(&self, caller: &Arc<Caller>, payload: &str) -> AnswerFuture {
         self.take(caller, Kind::AuditConversationGet, Some(payload))
+    }
+
+    /// What proves that the log is what it was. REST only; the caller is an admin.
+    pub fn audit_seal(&self, caller: &Arc<Caller>, kind: Kind, payload: &str) -> AnswerFuture {
+        self.take(caller, kind, Some(payload))
     }
 
     /// Counts the outcome, whenever there is one.

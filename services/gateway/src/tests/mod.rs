@@ -69,7 +69,8 @@ struct Running {
 impl Running {
     async fn start(settings: Settings) -> Self {
         let world = World::new();
-        let ports = Ports { journal: world.clone(), bus: world.bus.clone(), views: world.clone() };
+        let (journal, bus, views) = (world.clone(), world.bus.clone(), world.clone());
+        let ports = Ports { journal, bus, views, seal: None };
         let mut registry = Registry::default();
         let gateway = Gateway::new(ports, settings, &mut registry).expect("the key is good");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

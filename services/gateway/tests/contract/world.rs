@@ -163,7 +163,8 @@ impl World {
         let bus = Arc::new(InProcess::new(Capacity::default()));
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let ports = Ports { journal: journal.clone(), bus: bus.clone(), views: views.clone() };
+        let ports =
+            Ports { journal: journal.clone(), bus: bus.clone(), views: views.clone(), seal: None };
         let settings = Arc::new(settings);
         let presence = Arc::new(Presence::new(bus.clone()));
         let requests = Requests::new(ports, settings.clone(), presence.clone(), metrics);
