@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 use verbatim_journal::{Journal, Log, PostgresJournal, SqliteJournal};
 use verbatim_postgres::Database;
+use verbatim_seal::SqliteSeal;
 use verbatim_state::sqlite::SqliteState;
 use verbatim_views::{Difference, PostgresViews, Rebuildable, SqliteViews};
 
@@ -27,6 +28,7 @@ pub struct Stores {
     pub journal: Arc<SqliteJournal>,
     pub views: Arc<SqliteViews>,
     pub state: Arc<SqliteState>,
+    pub seal: Arc<SqliteSeal>,
 }
 
 impl Stores {
@@ -35,7 +37,13 @@ impl Stores {
         let journal = SqliteJournal::open(&folder.journal()).await?;
         let views = SqliteViews::open(&folder.views(), journal.id()).await?;
         let state = SqliteState::open(&folder.state(), journal.id()).await?;
-        Ok(Self { journal: Arc::new(journal), views: Arc::new(views), state: Arc::new(state) })
+        let seal = SqliteSeal::open(&folder.seal()).await?;
+        Ok(Self {
+            journal: Arc::new(journal),
+            views: Arc::new(views),
+            state: Arc::new(state),
+            seal: Arc::new(seal),
+        })
     }
 
     /// Does what an admin asks of the running server.

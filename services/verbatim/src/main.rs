@@ -14,10 +14,13 @@ mod migrate;
 mod progress;
 mod refusal;
 mod replay;
+mod seal_key;
 mod serve;
 mod settings;
 mod source;
 mod token;
+mod verify;
+mod verify_proof;
 
 use std::process::ExitCode;
 
@@ -42,6 +45,9 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::AsOf(args)) => as_of::run(&args),
+        Some(Command::Verify(args)) => verify::run(&args),
+        Some(Command::VerifyProof(args)) => verify_proof::run(&args),
+        Some(Command::SealKey(args)) => seal_key::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),

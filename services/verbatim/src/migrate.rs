@@ -4,6 +4,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 use verbatim_journal::PostgresJournal;
 use verbatim_postgres::Database;
+use verbatim_seal::PostgresSeal;
 use verbatim_state::PostgresState;
 use verbatim_views::PostgresViews;
 
@@ -28,6 +29,7 @@ pub fn run(args: &MigrateArgs) -> anyhow::Result<()> {
 pub async fn all(database: &Database) -> anyhow::Result<()> {
     PostgresJournal::migrate(database).await?;
     PostgresState::migrate(database).await?;
+    PostgresSeal::migrate(database).await?;
     PostgresViews::migrate(database).await?;
     Ok(())
 }

@@ -13,7 +13,8 @@ use verbatim_bus::{Bus, Nats};
 use verbatim_gateway::Gateway;
 use verbatim_journal::{Log, PostgresJournal};
 use verbatim_postgres::Database;
-use verbatim_projection::Projection;
+use verbatim_projection::{Projection, Sealing};
+use verbatim_seal::{PostgresSeal, Prover};
 use verbatim_views::PostgresViews;
 
 use super::ops::{self, Probe};
@@ -22,7 +23,7 @@ use super::standby::Standby;
 use super::{DRAIN_TIMEOUT, Signals, warn_of_a_weak_secret};
 use crate::log;
 use crate::migrate;
-use crate::settings::{Cluster, Role, Serve};
+use crate::settings::{Cluster, Role, Seal, Serve, signer_of};
 
 /// Connections to `PostgreSQL` that a process uses at most.
 const CONNECTIONS: u32 = 16;
@@ -51,15 +52,19 @@ pub async fn serve(settings: Serve, cluster: &Cluster, log: &log::Log) -> anyhow
         Aggregate::new(journal.clone(), bus.clone(), settings, &mut registry)
             .sharing(journal.clone())
     });
+    let store = Arc::new(PostgresSeal::new(database.clone()));
+    let sealing = if has(Role::Projection) { sealing(&settings, &journal, &store)? } else { None };
     let standby = has(Role::Projection).then(|| Standby {
         service: Projection::new(verbatim_projection::Settings::default(), &mut registry),
         database: database.clone(),
         journal: journal.clone(),
         bus: bus.clone(),
+        sealing,
     });
     let gateway = if has(Role::Gateway) {
         let views = Arc::new(PostgresViews::open_reader(database.clone(), journal.id()).await?);
-        let ports = verbatim_gateway::Ports { journal: journal.clone(), bus, views };
+        let seal = Some(Prover { rows: journal.clone(), store });
+        let ports = verbatim_gateway::Ports { journal: journal.clone(), bus, views, seal };
         warn_of_a_weak_secret(&settings);
         Some(Gateway::new(ports, settings.gateway.clone(), &mut registry)?)
     } else {
@@ -90,6 +95,26 @@ pub async fn serve(settings: Serve, cluster: &Cluster, log: &log::Log) -> anyhow
     // The last replies and farewells.
     nats.flush(Duration::from_millis(500)).await;
     ended
+}
+
+/// What the log is sealed with, if there is a key.
+fn sealing(
+    settings: &Serve,
+    journal: &Arc<PostgresJournal>,
+    store: &Arc<PostgresSeal>,
+) -> anyhow::Result<Option<Sealing>> {
+    let Seal { key, origin, pace } = &settings.seal;
+    let Some(pem) = key else {
+        tracing::warn!("SEAL_KEY_FILE: not given, so this process does not seal the log");
+        return Ok(None);
+    };
+    let signer = signer_of(&**journal, origin.as_deref(), pem).context("SEAL_KEY_FILE")?;
+    Ok(Some(Sealing {
+        rows: journal.clone(),
+        store: store.clone(),
+        signer: Arc::new(signer),
+        settings: pace.clone(),
+    }))
 }
 
 /// Whether the servers that this process needs can be reached.

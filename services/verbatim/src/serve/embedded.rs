@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use verbatim_aggregate::Aggregate;
@@ -11,7 +12,8 @@ use verbatim_bus::in_process::{Capacity, InProcess};
 use verbatim_gateway::Gateway;
 use verbatim_gateway::settings::TokenKey;
 use verbatim_journal::Journal;
-use verbatim_projection::Projection;
+use verbatim_projection::{Projection, Sealing};
+use verbatim_seal::Prover;
 
 use super::roles::Roles;
 use super::{DRAIN_TIMEOUT, Signals, warn_of_a_weak_secret};
@@ -19,7 +21,7 @@ use crate::admin;
 use crate::control;
 use crate::data::DataFolder;
 use crate::log;
-use crate::settings::Serve;
+use crate::settings::{Serve, signer_of};
 
 pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyhow::Result<()> {
     // From the beginning, so that a signal never cuts off what has begun.
@@ -42,13 +44,27 @@ pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyh
         ..verbatim_projection::Settings::default()
     };
     let projection = Projection::new(pace, &mut registry);
+    let pem = match &settings.seal.key {
+        Some(pem) => pem.clone(),
+        None => folder.own_seal_key()?,
+    };
+    let origin = settings.seal.origin.as_deref();
+    let sealing = Sealing {
+        rows: stores.journal.clone(),
+        store: stores.seal.clone(),
+        signer: Arc::new(signer_of(&*stores.journal, origin, &pem).context("SEAL_KEY_FILE")?),
+        settings: settings.seal.pace.clone(),
+    };
     let projected = verbatim_projection::Ports {
         journal: Arc::clone(&journal),
         bus: Arc::clone(&bus),
         views: stores.views.clone(),
         state: stores.state.clone(),
+        sealing: Some(sealing),
     };
-    let ports = verbatim_gateway::Ports { journal, bus, views: stores.views.clone() };
+    let seal = Prover { rows: stores.journal.clone(), store: stores.seal.clone() };
+    let ports =
+        verbatim_gateway::Ports { journal, bus, views: stores.views.clone(), seal: Some(seal) };
     let gateway = Gateway::new(ports, settings.gateway.clone(), &mut registry)?;
 
     let listener = super::listen(&settings).await?;

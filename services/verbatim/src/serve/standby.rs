@@ -12,7 +12,7 @@ use uuid::Uuid;
 use verbatim_bus::Bus;
 use verbatim_journal::{Log, PostgresJournal};
 use verbatim_postgres::Database;
-use verbatim_projection::{Ports, Projection};
+use verbatim_projection::{Ports, Projection, Sealing};
 use verbatim_state::{Leases, PostgresState};
 use verbatim_views::PostgresViews;
 
@@ -29,6 +29,8 @@ pub struct Standby {
     pub database: Database,
     pub journal: Arc<PostgresJournal>,
     pub bus: Arc<dyn Bus>,
+    /// Without it the log isn't sealed.
+    pub sealing: Option<Sealing>,
 }
 
 /// Why a turn is over.
@@ -107,6 +109,7 @@ impl Standby {
             bus: self.bus.clone(),
             views: Arc::new(views),
             state: Arc::new(state),
+            sealing: self.sealing.clone(),
         })
     }
 }
