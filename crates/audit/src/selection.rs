@@ -98,6 +98,7 @@ pub fn conversation(recorded: &Recorded) -> Option<&str> {
         Event::Audit(AuditEvent::AuditAccessed(audit)) => match &audit.accessed {
             Accessed::Conversation(accessed) => Some(accessed.conversation_id.as_str()),
             Accessed::Events(accessed) => accessed.conversation_id.as_ref().map(AsRef::as_ref),
+            Accessed::Seal(_) => None,
         },
     }
 }

@@ -10,7 +10,9 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use command::{AuditCommand, RecordAccess};
-pub use event::{Accessed, AuditAccessed, AuditEvent, ConversationAccessed, EventsAccessed};
+pub use event::{
+    Accessed, AuditAccessed, AuditEvent, ConversationAccessed, EventsAccessed, SealAccessed,
+};
 
 /// What a decision about it needs to know: nothing, as everything that was looked at is recorded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

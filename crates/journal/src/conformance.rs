@@ -15,7 +15,7 @@ use verbatim_domain::conversation::{MessageSent, PersonalMessage};
 use verbatim_domain::{ConversationEvent, Event, MessageId, StreamId};
 use verbatim_protocol::{CommandKey, Recorded};
 
-use crate::{Append, Appended, Journal};
+use crate::{Append, Appended, Journal, Rows};
 
 pub use appending::*;
 pub use racing::*;
@@ -23,7 +23,7 @@ pub use reading::*;
 
 /// Where one journal lives, and nothing else does.
 pub trait Place: Sized + Send + Sync + 'static {
-    type Journal: Journal;
+    type Journal: Journal + Rows;
 
     /// A place with no journal yet.
     fn new() -> impl Future<Output = Self> + Send;
@@ -66,6 +66,7 @@ macro_rules! conformance_tests {
             an_abandoned_append_is_whole_or_not_at_all
             a_reader_of_a_growing_journal_sees_no_hole
             pages_follow_on_each_other
+            rows_are_what_was_appended_byte_for_byte
             a_stream_is_read_after_a_sequence
             a_command_is_found_by_its_key
             a_journal_is_the_same_when_opened_again

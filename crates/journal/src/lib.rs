@@ -16,6 +16,7 @@ mod import;
 mod lanes;
 pub mod postgres;
 mod prepared;
+mod rows;
 pub mod sqlite;
 mod stored;
 
@@ -28,6 +29,7 @@ use verbatim_protocol::{CommandKey, JournalId, Recorded};
 pub use import::Import;
 pub use lanes::{Claim, DeadLetter, LaneProgress, Lanes, Owned, Ownership};
 pub use postgres::PostgresJournal;
+pub use rows::{Row, Rows, StoredEvent};
 pub use sqlite::{SqliteJournal, SqliteLog};
 
 /// What one command adds to one stream.

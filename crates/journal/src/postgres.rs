@@ -18,7 +18,7 @@ mod writer;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::Row;
+use sqlx::Row as _;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use verbatim_domain::StreamId;
@@ -28,12 +28,12 @@ use verbatim_protocol::{CommandKey, JournalId, Recorded};
 pub use dead_letters::SetAside;
 use error::Failed;
 use group::Request;
-use rows::recorded;
+use rows::{as_stored, recorded};
 use writer::{Work, Writer};
 
 use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Journal, LaneProgress, Log, Snapshot};
+use crate::{Append, Appended, Error, Journal, LaneProgress, Log, Row, Rows, Snapshot};
 
 /// Requests that wait for the writer; the next waits for room.
 const QUEUE: usize = 256;
@@ -153,6 +153,16 @@ impl Log for PostgresJournal {
             .bind(bounded(limit));
         let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
         page(rows.iter().map(|row| recorded(row, 0)), after, |event| event.sequence)
+    }
+}
+
+#[async_trait]
+impl Rows for PostgresJournal {
+    async fn rows_after(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error> {
+        let query =
+            sqlx::query(include_str!("postgres/read_after.sql")).bind(after).bind(bounded(limit));
+        let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
+        Ok(rows.iter().map(as_stored).collect::<Result<_, _>>()?)
     }
 }
 

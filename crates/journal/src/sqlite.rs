@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use sqlx::Row;
+use sqlx::Row as _;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
@@ -32,7 +32,7 @@ use writer::{Work, Writer};
 use crate::import::another;
 use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Log, Snapshot};
+use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Log, Row, Rows, Snapshot};
 
 /// Connections that read.
 const READERS: u32 = 4;
@@ -207,6 +207,13 @@ impl Log for SqliteJournal {
             events.extend(page(ours.into_iter(), reached, |event| event.sequence)?);
         }
         Ok(events)
+    }
+}
+
+#[async_trait]
+impl Rows for SqliteJournal {
+    async fn rows_after(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error> {
+        reading::rows_after(self.database.readers(), after, limit).await
     }
 }
 

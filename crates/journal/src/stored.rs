@@ -5,7 +5,7 @@ use std::sync::Arc;
 use verbatim_domain::{AggregateType, Event, StreamId};
 use verbatim_protocol::{CommandKey, Original, Recorded, Timestamp};
 
-use crate::Error;
+use crate::{Error, StoredEvent};
 
 /// No position and no sequence is above it: the databases' integers end here.
 pub(crate) const LAST: u64 = i64::MAX as u64;
@@ -27,6 +27,22 @@ pub(crate) struct Stored<'r> {
 }
 
 impl Stored<'_> {
+    /// The row as it is.
+    pub(crate) fn to_owned(self) -> StoredEvent {
+        StoredEvent {
+            aggregate_type: self.aggregate_type.to_owned(),
+            aggregate_id: self.aggregate_id.to_owned(),
+            sequence: self.sequence,
+            event_type: self.event_type.to_owned(),
+            event_version: self.event_version.to_owned(),
+            payload: self.payload.to_owned(),
+            metadata: self.metadata.to_owned(),
+            recorded_at: self.recorded_at,
+            issuer: self.issuer.map(str::to_owned),
+            key: self.key.map(str::to_owned),
+        }
+    }
+
     /// The event; or what is wrong with it, and where it stands.
     pub(crate) fn read(self) -> Result<Arc<Recorded>, String> {
         let unreadable = |error: &dyn std::error::Error| unreadable(self.position, error);

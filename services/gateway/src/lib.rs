@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
 use verbatim_keys::Vault;
+use verbatim_seal::Prover;
 use verbatim_views::Views;
 
 use auth::Verifier;
@@ -63,6 +64,8 @@ pub struct Ports {
     pub views: Arc<dyn Views>,
     /// Seals what is said, and opens it for those who read it.
     pub keys: Arc<Vault>,
+    /// What proofs for auditors are made from.
+    pub seal: Option<Prover>,
 }
 
 /// The gateway role.

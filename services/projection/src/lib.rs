@@ -1,4 +1,4 @@
-//! What follows from events: read models, pushes, and notes for those who were away.
+//! What follows from events: read models, pushes, notes for those who were away, and the seal.
 //!
 //! On a message's way this comes after the aggregate service: it hears of committed events on the
 //! feed, or reads them from the journal. Three readers, each with a tail (`tail`) and a
@@ -9,6 +9,8 @@
 //!   a socket.
 //!
 //! Beside them, `erasures` sees to it that what was erased stays so.
+//! Beside them, where there is a key, the sealer (`sealer`) goes through the log's rows at its own
+//! pace, and the publisher (`publisher`) hands its checkpoints out.
 //!
 //! Invariants kept here:
 //! - a reader sees every event once and in order; a hole or an unknown event halts it, and with it
@@ -21,9 +23,11 @@ mod members;
 mod metrics;
 mod offline;
 mod projector;
+mod publisher;
 mod push;
 mod rebuild;
 mod retry;
+mod sealer;
 mod settings;
 mod tail;
 #[cfg(test)]
@@ -33,6 +37,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
@@ -44,7 +49,9 @@ use verbatim_keys::Vault;
 use verbatim_state::State;
 use verbatim_views::Views;
 
+pub use publisher::Destination;
 pub use rebuild::{check, rebuild};
+pub use sealer::{SealSettings, Sealing};
 pub use settings::Settings;
 
 use metrics::Metrics;
@@ -58,6 +65,8 @@ pub struct Ports {
     pub state: Arc<dyn State>,
     /// Opens what is pushed.
     pub keys: Arc<Vault>,
+    /// Without it the log isn't sealed.
+    pub sealing: Option<Sealing>,
 }
 
 /// The projection service. It may run, end and run again: each run begins where the stores say.
@@ -73,7 +82,7 @@ impl Projection {
         Self { settings: Arc::new(settings), metrics: Metrics::register(metrics) }
     }
 
-    /// Runs projector and reactors until `shutdown`.
+    /// Runs projector, reactors and sealer until `shutdown`.
     ///
     /// # Errors
     /// What halted one of them: a corrupt journal, corrupt views, a panic. The others are ended
@@ -81,6 +90,7 @@ impl Projection {
     pub async fn run(&self, ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
         let stop = shutdown.child_token();
         let Self { settings, metrics } = self;
+        let sealing = ports.sealing.clone();
         let projector = projector::run(
             ports.clone(),
             settings.clone(),
@@ -90,12 +100,21 @@ impl Projection {
         let push = push::run(ports.clone(), settings.clone(), metrics.push.clone(), stop.clone());
         let erasures = erasures::run(ports.clone(), stop.clone());
         let offline = offline::run(ports, settings.clone(), metrics.offline.clone(), stop.clone());
-        let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 4] = [
+        let mut tasks: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)> = vec![
             ("projector", Box::pin(projector)),
             ("push", Box::pin(push)),
             ("offline", Box::pin(offline)),
             ("erasures", Box::pin(erasures)),
         ];
+        if let Some(sealing) = sealing {
+            if let Some(destination) = sealing.settings.checkpoints_to.clone() {
+                let (metrics, stop) = (metrics.seal.clone(), stop.clone());
+                let publisher = publisher::run(sealing.clone(), destination, metrics, stop);
+                tasks.push(("publisher", Box::pin(publisher.map(Ok))));
+            }
+            let sealer = sealer::run(sealing, metrics.seal.clone(), stop.clone());
+            tasks.push(("sealer", Box::pin(sealer.map(Ok))));
+        }
         supervise(tasks, &stop).await
     }
 }

@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub projector: ProjectorMetrics,
     pub push: PushMetrics,
     pub offline: OfflineMetrics,
+    pub seal: SealMetrics,
 }
 
 #[derive(Clone)]
@@ -38,6 +39,14 @@ pub(crate) struct OfflineMetrics {
     pub commands_settled: Counter,
     pub commands_rejected: Counter,
     pub departures: Counter,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct SealMetrics {
+    pub lag_events: Gauge,
+    pub checkpoints: Counter,
+    pub published: Counter,
+    pub halted: Gauge,
 }
 
 /// 50 µs to 26 s.
@@ -68,10 +77,12 @@ impl Metrics {
                 commands_rejected: Counter::default(),
                 departures: Counter::default(),
             },
+            seal: SealMetrics::default(),
         };
         metrics.projector.register(registry);
         metrics.push.register(registry);
         metrics.offline.register(registry);
+        metrics.seal.register(registry);
         metrics
     }
 }
@@ -157,6 +168,31 @@ impl OfflineMetrics {
             "verbatim_offline_departures",
             "Users who went with messages not known to have arrived",
             self.departures.clone(),
+        );
+    }
+}
+
+impl SealMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "verbatim_seal_lag_events",
+            "Committed events that no checkpoint vouches for yet",
+            self.lag_events.clone(),
+        );
+        registry.register(
+            "verbatim_seal_checkpoints",
+            "Checkpoints that were signed",
+            self.checkpoints.clone(),
+        );
+        registry.register(
+            "verbatim_seal_published",
+            "Checkpoints that were handed out",
+            self.published.clone(),
+        );
+        registry.register(
+            "verbatim_seal_halted",
+            "1 once the log was found to be another than the one that was sealed",
+            self.halted.clone(),
         );
     }
 }

@@ -37,13 +37,35 @@ impl Transient for verbatim_keys::Error {
     }
 }
 
+impl Transient for verbatim_seal::Error {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Moved => true,
+            Self::Journal(error) => error.is_transient(),
+            Self::Tampered(_) => false,
+        }
+    }
+}
+
 /// Growing delays with full jitter.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
     failures: u32,
+    longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(LONGEST_DELAY)
+    }
 }
 
 impl Backoff {
+    /// With delays no longer than this.
+    pub fn up_to(longest: Duration) -> Self {
+        Self { failures: 0, longest }
+    }
+
     /// Whether nothing has failed yet.
     pub fn is_new(&self) -> bool {
         self.failures == 0
@@ -51,7 +73,7 @@ impl Backoff {
 
     /// Waits before the next attempt.
     pub async fn wait(&mut self) {
-        let ceiling = FIRST_DELAY.saturating_mul(1 << self.failures.min(10)).min(LONGEST_DELAY);
+        let ceiling = FIRST_DELAY.saturating_mul(1 << self.failures.min(20)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         tokio::time::sleep(ceiling.mul_f64(rand::random())).await;
     }

@@ -128,6 +128,7 @@ impl World {
             views: self.views.clone(),
             state: self.state.clone(),
             keys: self.keys.clone(),
+            sealing: None,
         }
     }
 

@@ -63,6 +63,7 @@ impl Life {
             views: views.clone(),
             state: Arc::new(state),
             keys,
+            sealing: None,
         };
         let settings = Settings {
             feed_silence: Duration::from_millis(50),

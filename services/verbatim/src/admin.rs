@@ -11,6 +11,7 @@ use verbatim_bus::Bus;
 use verbatim_journal::{Journal, Log, PostgresJournal, SqliteJournal};
 use verbatim_keys::SqliteKeys;
 use verbatim_postgres::Database;
+use verbatim_seal::SqliteSeal;
 use verbatim_state::sqlite::SqliteState;
 use verbatim_views::{Difference, PostgresViews, Rebuildable, SqliteViews};
 
@@ -31,6 +32,7 @@ pub struct Stores {
     pub views: Arc<SqliteViews>,
     pub state: Arc<SqliteState>,
     pub keys: Arc<SqliteKeys>,
+    pub seal: Arc<SqliteSeal>,
 }
 
 impl Stores {
@@ -40,11 +42,13 @@ impl Stores {
         let views = SqliteViews::open(&folder.views(), journal.id()).await?;
         let state = SqliteState::open(&folder.state(), journal.id()).await?;
         let keys = SqliteKeys::open(&folder.keys()).await?;
+        let seal = SqliteSeal::open(&folder.seal()).await?;
         Ok(Self {
             journal: Arc::new(journal),
             views: Arc::new(views),
             state: Arc::new(state),
             keys: Arc::new(keys),
+            seal: Arc::new(seal),
         })
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use verbatim_audit::{Bound, EventType};
 use verbatim_domain::{ConversationId, UserId};
 
-use crate::refusal::EXIT_CODES;
+use crate::refusal::{EXIT_CODES, PROOF_EXIT_CODES, VERIFY_EXIT_CODES};
 use crate::replay::Speed;
 
 /// The messaging backend that keeps every word: Socket.IO and REST in, an event log behind.
@@ -57,6 +57,13 @@ pub enum Command {
     /// The keys that personal content is sealed with.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Hold the log against everything that was sealed of it, and name the first event that was changed,
+    /// removed or inserted. Of a stopped server's log or beside a running one.
+    Verify(VerifyArgs),
+    /// Check a proof that the server gave out, with nothing but the public key.
+    VerifyProof(VerifyProofArgs),
+    /// Print the public key that the log's checkpoints are signed with, and nothing else.
+    SealKey(SealKeyArgs),
     /// Commands that could not be handled and were set aside.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -148,6 +155,9 @@ pub struct ServeArgs {
     pub connection_list: String,
 
     #[command(flatten)]
+    pub seal: SealArgs,
+
+    #[command(flatten)]
     pub limits: LimitArgs,
 }
 
@@ -186,6 +196,40 @@ pub struct ClusterArgs {
     /// What this process does: `gateway`, `aggregate`, `projection`, or `all`.
     #[arg(long, env = "VERBATIM_ROLE", default_value = "all", value_name = "ROLE")]
     pub role: String,
+}
+
+/// Who seals the log, and as what.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Seal")]
+pub struct SealKeyFileArgs {
+    /// PEM file with the Ed25519 key (PKCS#8) that checkpoints of the log are signed with. Without it,
+    /// one is made in the data folder; a cluster doesn't seal its log without it.
+    #[arg(long, env = "SEAL_KEY_FILE", value_name = "FILE")]
+    pub seal_key_file: Option<PathBuf>,
+
+    /// What the log is called in checkpoints [default: verbatim/ and the journal's id].
+    #[arg(long, env = "SEAL_ORIGIN", value_name = "NAME")]
+    pub seal_origin: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Seal")]
+pub struct SealArgs {
+    #[command(flatten)]
+    pub key: SealKeyFileArgs,
+
+    /// Events after which a checkpoint is signed.
+    #[arg(long, env = "SEAL_EVERY_EVENTS", default_value = "10000", value_name = "N")]
+    pub seal_every_events: String,
+
+    /// Seconds after which one is signed, if there is any event that has none.
+    #[arg(long, env = "SEAL_EVERY_SECONDS", default_value = "10", value_name = "SECONDS")]
+    pub seal_every_seconds: String,
+
+    /// Where checkpoints go besides: a file that they are appended to, or an http(s) URL that each is
+    /// posted to.
+    #[arg(long, env = "SEAL_CHECKPOINTS_TO", value_name = "FILE|URL", hide_env_values = true)]
+    pub seal_checkpoints_to: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -511,6 +555,46 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = VERIFY_EXIT_CODES)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// The public key that checkpoints must be signed with, as `verbatim seal-key` prints it; repeat it
+    /// where the key or the log has been another. Without it, the keys that the store itself names.
+    #[arg(long = "public-key", value_name = "KEY")]
+    pub public_keys: Vec<String>,
+
+    /// A file with checkpoints that were kept elsewhere, as SEAL_CHECKPOINTS_TO writes it: only they
+    /// tell of what was rewritten together with the seal.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoints: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = PROOF_EXIT_CODES)]
+pub struct VerifyProofArgs {
+    /// The answer of `GET /app/audit/proofs/…` or `/app/audit/consistency`; `-` for standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The public key that the checkpoint must be signed with, as `verbatim seal-key` prints it; repeat
+    /// it for several.
+    #[arg(long = "public-key", value_name = "KEY", required = true)]
+    pub public_keys: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct SealKeyArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    #[command(flatten)]
+    pub key: SealKeyFileArgs,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use secrecy::SecretString;
+use verbatim_proof::Signer;
 
 /// The names within a data folder.
 #[derive(Debug, Clone)]
@@ -45,6 +46,10 @@ impl DataFolder {
 
     pub fn state(&self) -> PathBuf {
         self.root.join("state.sqlite")
+    }
+
+    pub fn seal(&self) -> PathBuf {
+        self.root.join("seal.sqlite")
     }
 
     pub fn control(&self) -> PathBuf {
@@ -94,31 +99,48 @@ impl DataFolder {
 
     /// 32 random bytes in hexadecimal, made on first use.
     fn secret(&self, name: &str) -> anyhow::Result<SecretString> {
-        let path = self.root.join(name);
-        if let Some(secret) = read_secret(&path)? {
-            return Ok(secret);
-        }
-        // Written aside and linked into place: two processes that start at once agree on one.
-        let draft = self.root.join(format!("{name}.{}", std::process::id()));
-        let secret = hex::encode(rand::random::<[u8; 32]>());
-        let written = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&draft)
-            .and_then(|mut file| {
-                file.write_all(secret.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| match fs::hard_link(&draft, &path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-                linked => linked,
-            });
-        let removed = fs::remove_file(&draft);
-        written.and(removed).with_context(|| format!("cannot write {}", path.display()))?;
-        read_secret(&path)?.with_context(|| format!("{} vanished", path.display()))
+        made_once(&self.root.join(name), || Ok(hex::encode(rand::random::<[u8; 32]>())))
     }
+
+    /// The file of the folder's own key for seals.
+    pub fn seal_key(&self) -> PathBuf {
+        self.root.join("seal_key.pem")
+    }
+
+    /// The folder's own key for seals, in PEM, made on first use.
+    pub fn own_seal_key(&self) -> anyhow::Result<SecretString> {
+        made_once(&self.seal_key(), || Ok(Signer::generate()?))
+    }
+}
+
+/// A file's secret, which is made if there is none yet, for its owner alone.
+fn made_once(
+    path: &Path,
+    make: impl FnOnce() -> anyhow::Result<String>,
+) -> anyhow::Result<SecretString> {
+    if let Some(secret) = read_secret(path)? {
+        return Ok(secret);
+    }
+    // Written aside and linked into place: two processes that start at once agree on one.
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let secret = make()?;
+    let written = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&draft)
+        .and_then(|mut file| {
+            file.write_all(secret.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        });
+    let removed = fs::remove_file(&draft);
+    written.and(removed).with_context(|| format!("cannot write {}", path.display()))?;
+    read_secret(path)?.with_context(|| format!("{} vanished", path.display()))
 }
 
 fn read_secret(path: &Path) -> anyhow::Result<Option<SecretString>> {
@@ -165,5 +187,19 @@ mod tests {
         let mode =
             fs::metadata(folder.root().join("jwt_secret")).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_key_for_seals_is_made_once_and_for_its_owner_alone() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let folder = DataFolder::create(temporary.path()).expect("made");
+        let first = folder.own_seal_key().expect("made");
+        let second = folder.own_seal_key().expect("read");
+        assert_eq!(first.expose_secret(), second.expose_secret());
+        Signer::from_pem("log", first.expose_secret()).expect("it is a key");
+        let mode = fs::metadata(folder.seal_key()).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let names = fs::read_dir(temporary.path()).expect("the folder").count();
+        assert_eq!(names, 1, "no draft is left");
     }
 }

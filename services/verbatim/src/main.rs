@@ -15,10 +15,13 @@ mod migrate;
 mod progress;
 mod refusal;
 mod replay;
+mod seal_key;
 mod serve;
 mod settings;
 mod source;
 mod token;
+mod verify;
+mod verify_proof;
 
 use std::process::ExitCode;
 
@@ -45,6 +48,9 @@ fn main() -> ExitCode {
         Some(Command::AsOf(args)) => as_of::run(&args),
         Some(Command::Erase(args)) => keys::erase(&args),
         Some(Command::Keys(command)) => keys::run(&command),
+        Some(Command::Verify(args)) => verify::run(&args),
+        Some(Command::VerifyProof(args)) => verify_proof::run(&args),
+        Some(Command::SealKey(args)) => seal_key::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),

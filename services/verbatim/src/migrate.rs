@@ -5,6 +5,7 @@ use secrecy::ExposeSecret;
 use verbatim_journal::PostgresJournal;
 use verbatim_keys::PostgresKeys;
 use verbatim_postgres::Database;
+use verbatim_seal::PostgresSeal;
 use verbatim_state::PostgresState;
 use verbatim_views::PostgresViews;
 
@@ -29,6 +30,7 @@ pub fn run(args: &MigrateArgs) -> anyhow::Result<()> {
 pub async fn all(database: &Database) -> anyhow::Result<()> {
     PostgresJournal::migrate(database).await?;
     PostgresState::migrate(database).await?;
+    PostgresSeal::migrate(database).await?;
     PostgresViews::migrate(database).await?;
     PostgresKeys::migrate(database).await?;
     Ok(())

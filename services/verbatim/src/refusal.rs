@@ -13,6 +13,23 @@ Exit codes:
   3  the store can't be used: it is missing, out of reach, in use by another process, or of another
      version";
 
+/// For `--help` of what looks for tampering.
+pub const VERIFY_EXIT_CODES: &str = "\
+Exit codes:
+  0  everything is as it was sealed
+  1  it failed on the way
+  2  it can't be done as asked: a malformed key, a file that holds no checkpoints of this log
+  3  the store can't be used: it is missing, out of reach, of another version, or nothing was sealed
+  4  something was changed, removed or inserted, or isn't signed with the key; standard output names
+     the first place";
+
+/// For `--help` of what checks proofs.
+pub const PROOF_EXIT_CODES: &str = "\
+Exit codes:
+  0  it is proved
+  2  it can't be done as asked: a malformed key, a file that can't be read or holds no proof
+  4  it proves nothing: it was mangled, or is signed with another key, or is of another log";
+
 /// An error whose cause decides the exit code.
 #[derive(Debug)]
 pub struct Refusal {
@@ -28,6 +45,11 @@ pub fn bad_input(cause: impl Into<anyhow::Error>) -> anyhow::Error {
 /// The store can't be used.
 pub fn bad_store(cause: impl Into<anyhow::Error>) -> anyhow::Error {
     Refusal { code: 3, cause: cause.into() }.into()
+}
+
+/// Something isn't as it was sealed.
+pub fn tampered(cause: impl Into<anyhow::Error>) -> anyhow::Error {
+    Refusal { code: 4, cause: cause.into() }.into()
 }
 
 /// The exit code that an error ends the process with.

@@ -39,7 +39,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         )));
     }
     runtime()?.block_on(async {
-        let log = source::open_sealed(&store(args)).await?;
+        let log = source::open_stored(&store(args)).await?;
         let range = source::range(&*log, &args.select).await?;
         store::fill(&*log, range, &place).await
     })

@@ -1,5 +1,7 @@
 //! From command line and environment to validated settings. Every error names its setting.
 
+mod seal;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -19,6 +21,8 @@ use crate::cli::{ClusterArgs, LimitArgs, MasterKeyArgs, ServeArgs};
 use crate::data::DataFolder;
 use crate::log::Format;
 
+pub use seal::{Seal, key as seal_key, signer_of};
+
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Everything that `serve` needs to know.
@@ -29,6 +33,7 @@ pub struct Serve {
     pub master_key: Option<MasterKey>,
     /// Whether the secret is the data folder's own, so that `verbatim token` alone makes tokens.
     pub own_secret: bool,
+    pub seal: Seal,
     pub log: LogSettings,
 }
 
@@ -118,6 +123,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         other => bail!("CONNECTION_LIST: {other:?} is neither `everyone` nor `admins`"),
     };
     expected_claims(args.jwt_issuer.as_deref(), args.jwt_audience.as_deref())?;
+    let seal = seal::seal(&args.seal)?;
     let key = key(args)?;
     let master_key = master_key(&args.master_key)?;
     let own_secret = key.is_none();
@@ -160,7 +166,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         ping_timeout,
         shutdown_timeout: Duration::from_secs(8),
     };
-    Ok((Serve { listen, gateway, master_key, own_secret, log }, form))
+    Ok((Serve { listen, gateway, master_key, own_secret, seal, log }, form))
 }
 
 /// The cluster form, if it is asked for.

@@ -24,6 +24,7 @@ pub struct AuditAccessed {
 pub enum Accessed {
     Events(EventsAccessed),
     Conversation(ConversationAccessed),
+    Seal(SealAccessed),
 }
 
 /// Events of the log.
@@ -51,4 +52,15 @@ pub struct ConversationAccessed {
     pub conversation_id: ConversationId,
     /// A position.
     pub as_of: u64,
+}
+
+/// Signed checkpoints of the log, what leads from one to another, or the keys that they were signed
+/// with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealAccessed {
+    /// How many events the earliest checkpoint speaks of; 0 where none was shown.
+    pub from: u64,
+    /// How many the latest one speaks of.
+    pub to: u64,
 }

@@ -7,7 +7,7 @@ use super::{
     Place, append_one, committed, conversation, duplicate, key, message, messages, positions,
     read_all, sequences,
 };
-use crate::{Journal, Log, Snapshot};
+use crate::{Journal, Log, Rows, Snapshot};
 
 pub async fn a_reader_of_a_growing_journal_sees_no_hole<P: Place>() {
     const CALLERS: u64 = 4;
@@ -55,6 +55,36 @@ pub async fn pages_follow_on_each_other<P: Place>() {
     assert_eq!(positions(&read), (1..=10).collect::<Vec<_>>());
     assert!(journal.read_after(0, 0).await.expect("a page").is_empty());
     assert_eq!(journal.read_after(0, usize::MAX).await.expect("a page"), read);
+}
+
+pub async fn rows_are_what_was_appended_byte_for_byte<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    let odd = "🦀 ü";
+    let mut events = committed(append_one(&journal, messages(&conversation("a"), 0, odd, 3)).await);
+    events.extend(committed(append_one(&journal, message(&conversation("b"), 0, "2")).await));
+    for (after, limit, expected) in [(i64::MIN, 9, 0..4), (0, 2, 0..2), (2, 9, 2..4), (4, 9, 4..4)]
+    {
+        let rows = journal.rows_after(after, limit).await.expect("a page");
+        assert_eq!(rows.len(), expected.len(), "after {after}");
+        for (row, event) in rows.into_iter().zip(&events[expected]) {
+            assert_eq!(row.position, event.position as i64);
+            let stored = row.stored.expect("it can be read");
+            assert_eq!(stored.aggregate_type, event.stream.aggregate_type.as_str());
+            assert_eq!(*stored.aggregate_id, *event.stream.aggregate_id);
+            assert_eq!(
+                (stored.sequence, stored.recorded_at),
+                (event.sequence as i64, event.recorded_at.0)
+            );
+            assert_eq!(stored.event_type, event.event.event_type());
+            assert_eq!(stored.event_version, event.event.event_version());
+            assert_eq!(stored.payload, event.event.payload().expect("JSON"));
+            assert_eq!(*stored.metadata, *event.metadata);
+            let command = event.command.as_ref();
+            assert_eq!(stored.issuer.as_deref(), command.map(|command| &*command.issuer));
+            assert_eq!(stored.key.as_deref(), command.map(|command| &*command.key));
+        }
+    }
 }
 
 pub async fn a_stream_is_read_after_a_sequence<P: Place>() {

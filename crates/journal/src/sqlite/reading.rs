@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row as _, SqlitePool};
 use verbatim_domain::StreamId;
 use verbatim_protocol::{JournalId, Recorded};
 
-use super::rows::recorded;
+use super::rows::{as_stored, recorded};
 use super::{Failed, MIGRATIONS};
 use crate::stored::{LAST, page};
-use crate::{Error, Log};
+use crate::{Error, Log, Row, Rows};
 
 /// Connections: one that reads, and one for whoever looks something up meanwhile.
 const READERS: u32 = 2;
@@ -73,6 +73,13 @@ impl Log for SqliteLog {
     }
 }
 
+#[async_trait]
+impl Rows for SqliteLog {
+    async fn rows_after(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error> {
+        rows_after(&self.readers, after, limit).await
+    }
+}
+
 pub(super) fn journal_id(id: &str) -> Result<JournalId, Failed> {
     let id = id.parse().map_err(|_| Failed::Corrupt(format!("{id:?} is no journal's id")))?;
     Ok(JournalId(id))
@@ -91,6 +98,20 @@ pub(super) async fn after(
         .await
         .map_err(Failed::from)?;
     page(rows.iter().map(recorded), after, |event| event.position)
+}
+
+pub(super) async fn rows_after(
+    readers: &SqlitePool,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<Row>, Error> {
+    let rows = sqlx::query(include_str!("read_after.sql"))
+        .bind(after)
+        .bind(limit as i64)
+        .fetch_all(readers)
+        .await
+        .map_err(Failed::from)?;
+    Ok(rows.iter().map(as_stored).collect::<Result<_, _>>()?)
 }
 
 /// What the statement, which is given stream, sequence and limit, finds of a stream.

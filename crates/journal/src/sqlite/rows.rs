@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use sqlx::Row;
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, Recorded};
 
 use super::Failed;
 use super::recent::Entries;
+use crate::Row;
 use crate::stored::{Stored, unreadable};
 
 /// An event to insert, its payload already written down.
@@ -163,9 +164,20 @@ impl Columns for rusqlite::Row<'_> {
 
 /// Reads an event back, from the columns in the table's order.
 pub(super) fn recorded<R: Columns>(row: &R) -> Result<Arc<Recorded>, Failed> {
+    stored(row)?.read().map_err(Failed::Corrupt)
+}
+
+/// A row as it is, from the columns in the table's order.
+pub(super) fn as_stored<R: Columns>(row: &R) -> Result<Row, Failed> {
+    let position = row.number(0).map_err(Into::into)?;
+    let stored = stored(row).map(Stored::to_owned).map_err(|failed| failed.to_string());
+    Ok(Row { position, stored })
+}
+
+fn stored<R: Columns>(row: &R) -> Result<Stored<'_>, Failed> {
     let position = row.number(0).map_err(Into::into)?;
     let at = |error: R::Error| Failed::Corrupt(unreadable(position, &error));
-    let stored = Stored {
+    Ok(Stored {
         position,
         aggregate_type: row.text(1).map_err(at)?,
         aggregate_id: row.text(2).map_err(at)?,
@@ -177,6 +189,5 @@ pub(super) fn recorded<R: Columns>(row: &R) -> Result<Arc<Recorded>, Failed> {
         recorded_at: row.number(8).map_err(at)?,
         issuer: row.optional(9).map_err(at)?,
         key: row.optional(10).map_err(at)?,
-    };
-    stored.read().map_err(Failed::Corrupt)
+    })
 }

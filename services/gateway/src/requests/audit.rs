@@ -164,7 +164,7 @@ pub(super) fn conversation(
 }
 
 /// Whichever way the request has come.
-fn admins_only(caller: &Caller) -> Result<(), Failure> {
+pub(super) fn admins_only(caller: &Caller) -> Result<(), Failure> {
     if caller.is_admin() {
         return Ok(());
     }
@@ -212,7 +212,11 @@ async fn wanted(core: &Core, get: AuditEventsGet) -> Result<Wanted, Failure> {
 }
 
 /// Notes an access in the log.
-async fn record_access(core: &Core, caller: &Caller, accessed: Accessed) -> Result<(), Failure> {
+pub(super) async fn record_access(
+    core: &Core,
+    caller: &Caller,
+    accessed: Accessed,
+) -> Result<(), Failure> {
     let accessor = caller.user_id.clone();
     let command =
         AuditCommand::RecordAccess(RecordAccess { accessor_id: accessor.clone(), accessed });

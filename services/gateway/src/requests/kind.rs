@@ -18,6 +18,10 @@ pub enum Kind {
     AuditEventsGet,
     AuditConversationGet,
     SubjectErase,
+    AuditProofGet,
+    AuditConsistencyGet,
+    AuditCheckpointsGet,
+    AuditKeysGet,
 }
 
 impl Kind {
@@ -55,6 +59,10 @@ impl Kind {
             Self::AuditEventsGet => "audit-events:get",
             Self::AuditConversationGet => "audit-conversation:get",
             Self::SubjectErase => "subject:erase",
+            Self::AuditProofGet => "audit-proof:get",
+            Self::AuditConsistencyGet => "audit-consistency:get",
+            Self::AuditCheckpointsGet => "audit-checkpoints:get",
+            Self::AuditKeysGet => "audit-keys:get",
         }
     }
 
@@ -74,6 +82,10 @@ impl Kind {
             Self::AuditEventsGet => "audit-events:receive",
             Self::AuditConversationGet => "audit-conversation:receive",
             Self::SubjectErase => "subject:erased",
+            Self::AuditProofGet => "audit-proof:receive",
+            Self::AuditConsistencyGet => "audit-consistency:receive",
+            Self::AuditCheckpointsGet => "audit-checkpoints:receive",
+            Self::AuditKeysGet => "audit-keys:receive",
         }
     }
 }

@@ -10,9 +10,9 @@ use verbatim_protocol::client::{DEFAULT_PAGE, Message, More, Unreadable};
 use verbatim_protocol::{CommandKey, ErrorCode, Failure};
 use verbatim_views::{MessageRange, PageRequest};
 
+use super::encryption::{self, Draft};
 use super::payload::{MessageGet, MessageSend, parse, refused};
 use super::reading::views_failure;
-use super::sealing::{self, Draft};
 use super::{Answer, Caller, Core, ISSUER, Summary};
 
 /// The command is on its way when this returns.
@@ -46,7 +46,7 @@ pub(super) fn send(
         client_message_id: send.client_message_id,
     };
     let target_user_id = send.target_user_id;
-    let outcome = sealing::send(core, draft, said);
+    let outcome = encryption::send(core, draft, said);
     let core = Arc::clone(core);
     Ok(async move {
         let (reply, said) = outcome.await;

@@ -8,6 +8,7 @@ mod acks;
 mod audit;
 mod connections;
 mod conversations;
+mod encryption;
 pub mod envelope;
 mod erasure;
 mod kind;
@@ -16,7 +17,7 @@ mod messages;
 mod notifications;
 pub mod payload;
 mod reading;
-mod sealing;
+mod seal;
 mod stream;
 
 use std::future::Future;
@@ -47,6 +48,7 @@ pub use audit::{AsOf, AuditLines, ConversationStood};
 pub use envelope::{envelope, failure_envelope};
 pub use erasure::Erasure;
 pub use kind::Kind;
+pub use seal::{Keys, SealedCheckpoint};
 
 /// Who asks, as their token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +117,7 @@ struct Core {
     metrics: Arc<Metrics>,
     limiter: Limiter,
     acks: Acks,
-    waiting: sealing::Waiting,
+    waiting: encryption::Waiting,
 }
 
 impl Requests {
@@ -136,7 +138,7 @@ impl Requests {
                 metrics,
                 limiter,
                 acks: Acks::default(),
-                waiting: sealing::Waiting::default(),
+                waiting: encryption::Waiting::default(),
             }),
         }
     }
@@ -202,6 +204,14 @@ impl Requests {
             Kind::AuditConversationGet => {
                 self.answered(kind, started, audit::conversation(core, caller, payload))
             }
+            Kind::AuditProofGet => self.answered(kind, started, seal::proof(core, caller, payload)),
+            Kind::AuditConsistencyGet => {
+                self.answered(kind, started, seal::consistency(core, caller, payload))
+            }
+            Kind::AuditCheckpointsGet => {
+                self.answered(kind, started, seal::checkpoints(core, caller, payload))
+            }
+            Kind::AuditKeysGet => self.answered(kind, started, seal::keys(core, caller, payload)),
         }
     }
 
@@ -244,6 +254,11 @@ impl Requests {
     /// Erases what a user has said. REST only; the caller is an admin.
     pub fn erase(&self, caller: &Arc<Caller>, payload: &str) -> AnswerFuture {
         self.take(caller, Kind::SubjectErase, Some(payload))
+    }
+
+    /// What proves that the log is what it was. REST only; the caller is an admin.
+    pub fn audit_seal(&self, caller: &Arc<Caller>, kind: Kind, payload: &str) -> AnswerFuture {
+        self.take(caller, kind, Some(payload))
     }
 
     /// Counts the outcome, whenever there is one.

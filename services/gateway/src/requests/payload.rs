@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use verbatim_domain::conversation::{self, MAX_GROUP_MEMBERS};
-use verbatim_domain::{ClientMessageId, ConversationId, NotificationId, UserId};
+use verbatim_domain::{ClientMessageId, ConversationId, MessageId, NotificationId, UserId};
 use verbatim_protocol::Failure;
 use verbatim_protocol::client::MAX_PAGE;
 
@@ -241,6 +241,27 @@ pub struct AuditConversationGet {
     pub limit: Option<u32>,
 }
 
+/// Which message's proof.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditProofGet {
+    pub message_id: MessageId,
+}
+
+/// Between which checkpoints, by their sizes.
+#[derive(Debug, Deserialize)]
+pub struct AuditConsistencyGet {
+    pub from: u64,
+    pub to: Option<u64>,
+}
+
+/// Which checkpoints.
+#[derive(Debug, Deserialize)]
+pub struct AuditCheckpointsGet {
+    pub cursor: Option<String>,
+    pub limit: Option<u32>,
+}
+
 fn number(field: &str, value: Option<u64>) -> Result<(), Failure> {
     match value {
         Some(value) if value > MAX_NUMBER => Err(refused(field, "must be at most 2^53 - 1")),
@@ -391,6 +412,12 @@ impl StreamGet {
 }
 
 impl AuditEventsGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        limit(self.limit)
+    }
+}
+
+impl AuditCheckpointsGet {
     pub(super) fn check(&self) -> Result<(), Failure> {
         limit(self.limit)
     }

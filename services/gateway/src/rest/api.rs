@@ -16,9 +16,9 @@ use super::contract::{
     Status,
 };
 use super::extract::{
-    Authorized, Cursor, Flag, InBody, InQuery, Limit, LogPlace, Path, Sequence, shared,
+    Authorized, Cursor, Flag, InBody, InQuery, Limit, LogPlace, LogSize, Path, Sequence, shared,
 };
-use crate::requests::{Answer, payload};
+use crate::requests::{Answer, Kind, payload};
 use crate::settings::PublicUrl;
 
 /// The API. It has no state of its own, so that it can be documented without a server.
@@ -383,6 +383,91 @@ impl Api {
         body: InBody<payload::SubjectErase>,
     ) -> Reply<contract::SubjectErase> {
         caller.ask_to_erase(body.0).await.into()
+    }
+
+    /// The proof that a message is in the log
+    ///
+    /// The event as it was recorded, and what leads from it to the root that was signed last. Save the
+    /// answer; `verbatim verify-proof` checks it with nothing but the public key. A message that was
+    /// sent just now may have no checkpoint yet: `unavailable`, ask again.
+    ///
+    /// For admins. Each proof is recorded in the log before it is shown.
+    #[oai(
+        path = "/app/audit/proofs/:messageId",
+        method = "get",
+        tag = "Tag::Audit",
+        operation_id = "getAuditProof"
+    )]
+    async fn audit_proof(
+        &self,
+        caller: Authorized,
+        /// The message.
+        #[oai(name = "messageId")]
+        message_id: Path<MessageId>,
+    ) -> Reply<contract::AuditProofGet> {
+        let payload = object([("messageId", Some(Value::String(message_id.0)))]);
+        caller.ask_of_the_seal(Kind::AuditProofGet, payload).await.into()
+    }
+
+    /// The proof that nothing changed between two checkpoints
+    ///
+    /// That the later one's log begins with the earlier one's. It can be checked as that of a message.
+    ///
+    /// For admins. Each proof is recorded in the log before it is shown.
+    #[oai(
+        path = "/app/audit/consistency",
+        method = "get",
+        tag = "Tag::Audit",
+        operation_id = "getAuditConsistency"
+    )]
+    async fn audit_consistency(
+        &self,
+        caller: Authorized,
+        /// The earlier checkpoint's size.
+        from: InQuery<LogSize>,
+        /// The later one's size; the last checkpoint when left out.
+        to: InQuery<LogSize>,
+    ) -> Reply<contract::AuditConsistencyGet> {
+        let payload = object([("from", from.0), ("to", to.0)]);
+        caller.ask_of_the_seal(Kind::AuditConsistencyGet, payload).await.into()
+    }
+
+    /// The checkpoints that were signed
+    ///
+    /// Newest first; those of logs that this one was restored from or replaced are among them.
+    ///
+    /// For admins. Each call is recorded in the log before it is answered.
+    #[oai(
+        path = "/app/audit/checkpoints",
+        method = "get",
+        tag = "Tag::Audit",
+        operation_id = "getAuditCheckpoints"
+    )]
+    async fn audit_checkpoints(
+        &self,
+        caller: Authorized,
+        /// The `nextCursor` of the page before.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::AuditCheckpointsGet> {
+        let payload = object([("cursor", cursor.0), ("limit", limit.0)]);
+        caller.ask_of_the_seal(Kind::AuditCheckpointsGet, payload).await.into()
+    }
+
+    /// The public keys that checkpoints are signed with
+    ///
+    /// As the server has them. Whoever is to rely on a key should have it from elsewhere, too.
+    ///
+    /// For admins. Each call is recorded in the log before it is answered.
+    #[oai(
+        path = "/app/audit/keys",
+        method = "get",
+        tag = "Tag::Audit",
+        operation_id = "getAuditKeys"
+    )]
+    async fn audit_keys(&self, caller: Authorized) -> Reply<contract::AuditKeysGet> {
+        caller.ask_of_the_seal(Kind::AuditKeysGet, Map::new()).await.into()
     }
 
     /// Whether the server runs

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
+use verbatim_proof::Proof;
 use verbatim_protocol::client::{
     Acknowledged, Conversation, Delivery, Duplicate, Message, More, Notification, Success,
     TotalConnections, Unread,
@@ -12,7 +13,7 @@ use verbatim_protocol::client::{
 use verbatim_protocol::presence::Connection;
 use verbatim_protocol::{Envelope, ErrorCode, Timestamp};
 
-use crate::requests::{ConversationStood, Erasure, payload};
+use crate::requests::{ConversationStood, Erasure, Keys, SealedCheckpoint, payload};
 
 /// A call's answers.
 pub(super) trait Contract {
@@ -78,6 +79,10 @@ contract!(StreamGet, Success<Vec<Message>, More>, FOUND, [BadRequest, CursorExpi
 contract!(AuditEventsGet, Success<Vec<Envelope<'static>>, More>, FOUND, [BadRequest]);
 contract!(AuditConversationGet, Success<ConversationStood, More>, FOUND, [BadRequest, NotFound]);
 contract!(SubjectErase, Success<Erasure, Duplicate>, ERASED, [BadRequest, NotFound] with body);
+contract!(AuditProofGet, Success<Proof>, FOUND, [BadRequest, NotFound]);
+contract!(AuditConsistencyGet, Success<Proof>, FOUND, [BadRequest, NotFound]);
+contract!(AuditCheckpointsGet, Success<Vec<SealedCheckpoint>, More>, FOUND, [BadRequest]);
+contract!(AuditKeysGet, Success<Keys>, FOUND, []);
 contract!(StreamAck, Success<Acknowledged>, DONE, [BadRequest, CursorExpired] with body);
 contract!(Healthy, Success<Health>, FOUND, [] for everyone);
 contract!(Ready, Success<Health>, FOUND, [Unavailable] for everyone);

@@ -23,7 +23,7 @@ use super::Shared;
 use super::failure::Refused;
 use super::schema::{self, Side};
 use crate::auth::Rejection;
-use crate::requests::{Answer, AuditLines, Caller};
+use crate::requests::{Answer, AuditLines, Caller, Kind};
 
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -63,6 +63,16 @@ impl Authorized {
     pub async fn ask_to_erase(&self, payload: Map<String, Value>) -> Result<Answer, Failure> {
         let payload = Value::Object(payload).to_string();
         self.shared.requests.erase(&self.caller, &payload).await
+    }
+
+    /// Asks for what proves that the log is what it was.
+    pub async fn ask_of_the_seal(
+        &self,
+        kind: Kind,
+        payload: Map<String, Value>,
+    ) -> Result<Answer, Failure> {
+        let payload = Value::Object(payload).to_string();
+        self.shared.requests.audit_seal(&self.caller, kind, &payload).await
     }
 
     /// Asks what became of a message.
@@ -204,6 +214,8 @@ pub(super) struct Limit;
 pub(super) struct Sequence;
 /// True or false.
 pub(super) struct Flag;
+/// How many events a checkpoint speaks of.
+pub(super) struct LogSize;
 /// A place in the log.
 pub(super) struct LogPlace;
 
@@ -239,6 +251,10 @@ parameter!(Limit, "must be a whole number", whole_number,
     { "type": "integer", "minimum": 1, "maximum": 200 });
 parameter!(Sequence, "must be a whole number", whole_number,
     { "type": "integer", "format": "int64", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 });
+parameter!(LogSize, "must be a whole number", whole_number, {
+    "description": "How many events a checkpoint speaks of",
+    "type": "integer", "format": "int64", "minimum": 1, "maximum": 9_007_199_254_740_991_u64,
+});
 parameter!(LogPlace, "must be text", |text| Some(Value::from(text)), {
     "description": "A position, 1, 2, 3 …, or an RFC 3339 time with its offset",
     "type": "string",

@@ -3,11 +3,11 @@
 
 mod client;
 mod delivery;
+mod encryption;
 mod handshake;
 mod limits;
 mod polling;
 mod requests;
-mod sealing;
 mod shutdown;
 mod world;
 
@@ -75,6 +75,7 @@ impl Running {
             bus: world.bus.clone(),
             views: world.clone(),
             keys: world.keys.clone(),
+            seal: None,
         };
         let mut registry = Registry::default();
         let gateway = Gateway::new(ports, settings, &mut registry).expect("the key is good");

@@ -169,6 +169,7 @@ impl World {
             bus: bus.clone(),
             views: views.clone(),
             keys: MemoryKeys::vault(),
+            seal: None,
         };
         let settings = Arc::new(settings);
         let presence = Arc::new(Presence::new(bus.clone()));

@@ -14,7 +14,8 @@ use verbatim_gateway::Gateway;
 use verbatim_journal::{Log, PostgresJournal};
 use verbatim_keys::{PostgresKeys, Vault};
 use verbatim_postgres::Database;
-use verbatim_projection::Projection;
+use verbatim_projection::{Projection, Sealing};
+use verbatim_seal::{PostgresSeal, Prover};
 use verbatim_views::PostgresViews;
 
 use super::ops::{self, Probe};
@@ -23,7 +24,7 @@ use super::standby::Standby;
 use super::{DRAIN_TIMEOUT, Signals, warn_of_a_weak_secret};
 use crate::log;
 use crate::migrate;
-use crate::settings::{Cluster, Role, Serve};
+use crate::settings::{Cluster, Role, Seal, Serve, signer_of};
 
 /// Connections to `PostgreSQL` that a process uses at most.
 const CONNECTIONS: u32 = 16;
@@ -63,6 +64,7 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
         Aggregate::new(journal.clone(), bus.clone(), settings, &mut registry)
             .sharing(journal.clone())
     });
+    let store = Arc::new(PostgresSeal::new(database.clone()));
     let standby = if has(Role::Projection) {
         Some(Standby {
             service: Projection::new(verbatim_projection::Settings::default(), &mut registry),
@@ -70,13 +72,16 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
             journal: journal.clone(),
             bus: bus.clone(),
             keys: keys()?,
+            sealing: sealing(&settings, &journal, &store)?,
         })
     } else {
         None
     };
     let gateway = if has(Role::Gateway) {
         let views = Arc::new(PostgresViews::open_reader(database.clone(), journal.id()).await?);
-        let ports = verbatim_gateway::Ports { journal: journal.clone(), bus, views, keys: keys()? };
+        let seal = Some(Prover { rows: journal.clone(), store });
+        let journal = journal.clone();
+        let ports = verbatim_gateway::Ports { journal, bus, views, keys: keys()?, seal };
         warn_of_a_weak_secret(&settings);
         Some(Gateway::new(ports, settings.gateway.clone(), &mut registry)?)
     } else {
@@ -107,6 +112,26 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
     // The last replies and farewells.
     nats.flush(Duration::from_millis(500)).await;
     ended
+}
+
+/// What the log is sealed with, if there is a key.
+fn sealing(
+    settings: &Serve,
+    journal: &Arc<PostgresJournal>,
+    store: &Arc<PostgresSeal>,
+) -> anyhow::Result<Option<Sealing>> {
+    let Seal { key, origin, pace } = &settings.seal;
+    let Some(pem) = key else {
+        tracing::warn!("SEAL_KEY_FILE: not given, so this process does not seal the log");
+        return Ok(None);
+    };
+    let signer = signer_of(&**journal, origin.as_deref(), pem).context("SEAL_KEY_FILE")?;
+    Ok(Some(Sealing {
+        rows: journal.clone(),
+        store: store.clone(),
+        signer: Arc::new(signer),
+        settings: pace.clone(),
+    }))
 }
 
 /// Whether the servers that this process needs can be reached.

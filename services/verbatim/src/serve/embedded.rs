@@ -13,7 +13,8 @@ use verbatim_gateway::Gateway;
 use verbatim_gateway::settings::TokenKey;
 use verbatim_journal::Journal;
 use verbatim_keys::Vault;
-use verbatim_projection::Projection;
+use verbatim_projection::{Projection, Sealing};
+use verbatim_seal::Prover;
 
 use super::roles::Roles;
 use super::{DRAIN_TIMEOUT, Signals, warn_of_a_weak_secret};
@@ -22,7 +23,7 @@ use crate::control;
 use crate::data::DataFolder;
 use crate::keys;
 use crate::log;
-use crate::settings::Serve;
+use crate::settings::{Serve, signer_of};
 
 pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> anyhow::Result<()> {
     // From the beginning, so that a signal never cuts off what has begun.
@@ -47,15 +48,34 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
         ..verbatim_projection::Settings::default()
     };
     let projection = Projection::new(pace, &mut registry);
+    let pem = match &settings.seal.key {
+        Some(pem) => pem.clone(),
+        None => folder.own_seal_key()?,
+    };
+    let origin = settings.seal.origin.as_deref();
+    let sealing = Sealing {
+        rows: stores.journal.clone(),
+        store: stores.seal.clone(),
+        signer: Arc::new(signer_of(&*stores.journal, origin, &pem).context("SEAL_KEY_FILE")?),
+        settings: settings.seal.pace.clone(),
+    };
     let projected = verbatim_projection::Ports {
         journal: Arc::clone(&journal),
         bus: Arc::clone(&bus),
         views: stores.views.clone(),
         state: stores.state.clone(),
         keys: vault.clone(),
+        sealing: Some(sealing),
     };
     let asked = Arc::clone(&bus);
-    let ports = verbatim_gateway::Ports { journal, bus, views: stores.views.clone(), keys: vault };
+    let seal = Prover { rows: stores.journal.clone(), store: stores.seal.clone() };
+    let ports = verbatim_gateway::Ports {
+        journal,
+        bus,
+        views: stores.views.clone(),
+        keys: vault,
+        seal: Some(seal),
+    };
     let gateway = Gateway::new(ports, settings.gateway.clone(), &mut registry)?;
 
     let listener = super::listen(&settings).await?;

@@ -13,7 +13,7 @@ use verbatim_bus::Bus;
 use verbatim_journal::{Log, PostgresJournal};
 use verbatim_keys::Vault;
 use verbatim_postgres::Database;
-use verbatim_projection::{Ports, Projection};
+use verbatim_projection::{Ports, Projection, Sealing};
 use verbatim_state::{Leases, PostgresState};
 use verbatim_views::PostgresViews;
 
@@ -31,6 +31,8 @@ pub struct Standby {
     pub journal: Arc<PostgresJournal>,
     pub bus: Arc<dyn Bus>,
     pub keys: Arc<Vault>,
+    /// Without it the log isn't sealed.
+    pub sealing: Option<Sealing>,
 }
 
 /// Why a turn is over.
@@ -110,6 +112,7 @@ impl Standby {
             views: Arc::new(views),
             state: Arc::new(state),
             keys: self.keys.clone(),
+            sealing: self.sealing.clone(),
         })
     }
 }

@@ -1,0 +1,3 @@
+select id, log::text, number, size, signed_at, note
+from seal.checkpoints
+where log = $1::uuid and size = $2
