@@ -91,7 +91,8 @@ pub fn conversation(recorded: &Recorded) -> Option<&str> {
         Event::Inbox(InboxEvent::NotificationCreated(created)) => {
             Some(created.conversation_id.as_str())
         }
-        Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_)) => None,
+        Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_))
+        | Event::Connections(_) => None,
         Event::Audit(AuditEvent::AuditAccessed(audit)) => match &audit.accessed {
             Accessed::Conversation(accessed) => Some(accessed.conversation_id.as_str()),
             Accessed::Events(accessed) => accessed.conversation_id.as_ref().map(AsRef::as_ref),
@@ -110,7 +111,7 @@ pub fn actor(recorded: &Recorded) -> Option<&str> {
             ConversationEvent::ConversationRead(read) => Some(read.reader_id.as_str()),
             ConversationEvent::MemberJoined(_) => None,
         },
-        Event::Inbox(InboxEvent::NotificationCreated(_)) => None,
+        Event::Inbox(InboxEvent::NotificationCreated(_)) | Event::Connections(_) => None,
         Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_)) => {
             Some(&recorded.stream.aggregate_id)
         }
@@ -127,7 +128,9 @@ fn concerns(recorded: &Recorded, user: &str) -> bool {
         Event::Inbox(InboxEvent::NotificationCreated(created)) => {
             created.sender_id.as_str() == user || *recorded.stream.aggregate_id == *user
         }
-        Event::Conversation(_) | Event::Inbox(_) | Event::Audit(_) => actor(recorded) == Some(user),
+        Event::Conversation(_) | Event::Inbox(_) | Event::Audit(_) | Event::Connections(_) => {
+            actor(recorded) == Some(user)
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{AggregateType, AuditEvent, ConversationEvent, InboxEvent};
+use crate::{AggregateType, AuditEvent, ConnectionsEvent, ConversationEvent, InboxEvent};
 
 /// An event of any aggregate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,7 @@ pub enum Event {
     Conversation(ConversationEvent),
     Inbox(InboxEvent),
     Audit(AuditEvent),
+    Connections(ConnectionsEvent),
 }
 
 /// Why a stored event can't be read.
@@ -112,6 +113,9 @@ events! {
     Audit: AuditEvent {
         AuditAccessed = "1",
     }
+    Connections: ConnectionsEvent {
+        ConnectionsSampled = "1",
+    }
 }
 
 fn fields<T: DeserializeOwned>(
@@ -141,5 +145,11 @@ impl From<InboxEvent> for Event {
 impl From<AuditEvent> for Event {
     fn from(event: AuditEvent) -> Self {
         Self::Audit(event)
+    }
+}
+
+impl From<ConnectionsEvent> for Event {
+    fn from(event: ConnectionsEvent) -> Self {
+        Self::Connections(event)
     }
 }

@@ -11,6 +11,7 @@
 //! - an aggregate always hashes to the same [`lane`](stream::StreamId::lane).
 
 pub mod audit;
+pub mod connections;
 pub mod conversation;
 pub mod event;
 pub mod id;
@@ -18,6 +19,7 @@ pub mod inbox;
 pub mod stream;
 
 pub use audit::{Audit, AuditCommand, AuditEvent};
+pub use connections::{Connections, ConnectionsCommand, ConnectionsEvent};
 pub use conversation::{Conversation, ConversationCommand, ConversationEvent};
 pub use event::{Event, UnknownEvent};
 pub use id::{ClientMessageId, ConversationId, InvalidId, MessageId, NotificationId, UserId};

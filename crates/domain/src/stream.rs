@@ -15,6 +15,7 @@ pub enum AggregateType {
     Conversation,
     Inbox,
     Audit,
+    Connections,
 }
 
 impl AggregateType {
@@ -25,6 +26,7 @@ impl AggregateType {
             Self::Conversation => "conversation",
             Self::Inbox => "inbox",
             Self::Audit => "audit",
+            Self::Connections => "connections",
         }
     }
 }
@@ -48,6 +50,7 @@ impl FromStr for AggregateType {
             "conversation" => Ok(Self::Conversation),
             "inbox" => Ok(Self::Inbox),
             "audit" => Ok(Self::Audit),
+            "connections" => Ok(Self::Connections),
             other => Err(UnknownAggregateType(other.to_owned())),
         }
     }
@@ -75,6 +78,12 @@ impl StreamId {
     #[must_use]
     pub fn audit(accessor: &UserId) -> Self {
         Self { aggregate_type: AggregateType::Audit, aggregate_id: accessor.as_str().into() }
+    }
+
+    /// How many were connected, over the whole deployment.
+    #[must_use]
+    pub fn connections() -> Self {
+        Self { aggregate_type: AggregateType::Connections, aggregate_id: "all".into() }
     }
 
     /// The lane of this aggregate, 0 to [`LANES`] − 1: 64-bit FNV-1a over type, a zero byte and id.

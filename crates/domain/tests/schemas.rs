@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use verbatim_domain::audit::{AuditAccessed, RecordAccess};
+use verbatim_domain::connections::{ConnectionsSampled, SampleConnections};
 use verbatim_domain::conversation::{
     ConversationRead, ConversationStarted, CreateGroup, MarkRead, MemberJoined, MessageSent,
     SendMessage,
@@ -14,7 +15,7 @@ use verbatim_domain::inbox::{
     AdvanceDelivery, DeliveryAdvanced, NotificationCreated, NotificationRead, Notify,
     ReadNotifications,
 };
-use verbatim_domain::{AuditCommand, ConversationCommand, Event, InboxCommand};
+use verbatim_domain::{AuditCommand, ConnectionsCommand, ConversationCommand, Event, InboxCommand};
 
 /// Commands have had one version so far.
 const COMMAND_VERSION: &str = "1";
@@ -34,6 +35,7 @@ fn events() -> BTreeMap<String, Schema> {
         ("NotificationRead.v1", schema::<NotificationRead>()),
         ("DeliveryAdvanced.v1", schema::<DeliveryAdvanced>()),
         ("AuditAccessed.v1", schema::<AuditAccessed>()),
+        ("ConnectionsSampled.v1", schema::<ConnectionsSampled>()),
     ]
     .map(|(name, schema)| (name.to_owned(), schema))
     .into()
@@ -48,6 +50,7 @@ fn commands() -> BTreeMap<String, Schema> {
         ("ReadNotifications", schema::<ReadNotifications>()),
         ("AdvanceDelivery", schema::<AdvanceDelivery>()),
         ("RecordAccess", schema::<RecordAccess>()),
+        ("SampleConnections", schema::<SampleConnections>()),
     ]
     .map(|(name, schema)| (format!("{name}.v{COMMAND_VERSION}"), schema))
     .into()
@@ -93,9 +96,12 @@ fn every_event_has_its_schema() {
 #[test]
 fn every_command_has_its_schema() {
     let schemas = commands();
-    for variants in
-        [schema::<ConversationCommand>(), schema::<InboxCommand>(), schema::<AuditCommand>()]
-    {
+    for variants in [
+        schema::<ConversationCommand>(),
+        schema::<InboxCommand>(),
+        schema::<AuditCommand>(),
+        schema::<ConnectionsCommand>(),
+    ] {
         let variants = variants.get("oneOf").and_then(|one_of| one_of.as_array()).expect("an enum");
         for variant in variants {
             let name = variant["required"][0].as_str().expect("a variant's name");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use verbatim_domain::{
-    AuditCommand, ConversationCommand, ConversationId, InboxCommand, StreamId, UserId,
-    conversation::MessageSent,
+    AuditCommand, ConnectionsCommand, ConversationCommand, ConversationId, InboxCommand, StreamId,
+    UserId, conversation::MessageSent,
 };
 
 use crate::recorded::CommandKey;
@@ -21,6 +21,7 @@ pub enum Command {
     Conversation { id: ConversationId, command: ConversationCommand },
     Inbox { user: UserId, command: InboxCommand },
     Audit { accessor: UserId, command: AuditCommand },
+    Connections { command: ConnectionsCommand },
 }
 
 impl Command {
@@ -31,6 +32,7 @@ impl Command {
             Self::Conversation { id, .. } => StreamId::conversation(id),
             Self::Inbox { user, .. } => StreamId::inbox(user),
             Self::Audit { accessor, .. } => StreamId::audit(accessor),
+            Self::Connections { .. } => StreamId::connections(),
         }
     }
 }

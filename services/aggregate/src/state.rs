@@ -1,7 +1,7 @@
 //! Any aggregate's state, and what can be done with it.
 
 use cqrs_es::Aggregate;
-use verbatim_domain::{AggregateType, Audit, Conversation, Event, Inbox};
+use verbatim_domain::{AggregateType, Audit, Connections, Conversation, Event, Inbox};
 use verbatim_protocol::{Command, Failure};
 
 /// What a command brings about; a parameter of the service so that tests can make one panic.
@@ -12,6 +12,7 @@ pub(crate) enum State {
     Conversation(Conversation),
     Inbox(Inbox),
     Audit(Audit),
+    Connections(Connections),
 }
 
 /// An event of another kind of aggregate stands in the stream.
@@ -24,6 +25,7 @@ impl State {
             AggregateType::Conversation => Self::Conversation(Conversation::default()),
             AggregateType::Inbox => Self::Inbox(Inbox::default()),
             AggregateType::Audit => Self::Audit(Audit::default()),
+            AggregateType::Connections => Self::Connections(Connections::default()),
         }
     }
 
@@ -42,6 +44,9 @@ impl State {
             (Self::Audit(state), Command::Audit { command, .. }) => {
                 Ok(state.decide(command).into_iter().map(Event::from).collect())
             }
+            (Self::Connections(state), Command::Connections { command }) => {
+                Ok(state.decide(command).into_iter().map(Event::from).collect())
+            }
             // A command finds its state by its own stream, whose type is that of the command.
             _ => Err(Failure::internal()),
         }
@@ -52,6 +57,7 @@ impl State {
             (Self::Conversation(state), Event::Conversation(event)) => state.apply(event.clone()),
             (Self::Inbox(state), Event::Inbox(event)) => state.apply(event.clone()),
             (Self::Audit(state), Event::Audit(event)) => state.apply(event.clone()),
+            (Self::Connections(state), Event::Connections(event)) => state.apply(event.clone()),
             _ => return Err(Misplaced),
         }
         Ok(())
@@ -62,6 +68,7 @@ impl State {
             Self::Conversation(state) => serde_json::to_string(state),
             Self::Inbox(state) => serde_json::to_string(state),
             Self::Audit(state) => serde_json::to_string(state),
+            Self::Connections(state) => serde_json::to_string(state),
         }
     }
 
@@ -73,6 +80,7 @@ impl State {
             AggregateType::Conversation => serde_json::from_str(json).map(Self::Conversation),
             AggregateType::Inbox => serde_json::from_str(json).map(Self::Inbox),
             AggregateType::Audit => serde_json::from_str(json).map(Self::Audit),
+            AggregateType::Connections => serde_json::from_str(json).map(Self::Connections),
         }
     }
 }

@@ -187,6 +187,7 @@ fn decide(command: &Command, past: impl Iterator<Item = Event>) -> Result<Vec<Ev
             Ok(inbox.decide(command)?.into_iter().map(Event::from).collect())
         }
         Command::Audit { .. } => unreachable!("no reactor audits"),
+        Command::Connections { .. } => unreachable!("nobody samples"),
     }
 }
 

@@ -276,6 +276,7 @@ pub async fn what_was_appended_is_what_is_read<P: Place>() {
             Event::Conversation(_) => conversation(&format!("a{n}")),
             Event::Inbox(_) => StreamId::inbox(&"user_1".parse().expect("an id")),
             Event::Audit(_) => StreamId::audit(&"user_1".parse().expect("an id")),
+            Event::Connections(_) => StreamId::connections(),
         };
         let append = Append {
             stream,

@@ -5,7 +5,7 @@ use std::io;
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use postgres_es::PostgresEventRepository;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use verbatim_domain::{AggregateType, Audit, Conversation, Event, Inbox, StreamId};
+use verbatim_domain::{AggregateType, Audit, Connections, Conversation, Event, Inbox, StreamId};
 use verbatim_postgres::PATIENCE;
 
 use super::PostgresJournal;
@@ -66,6 +66,7 @@ async fn read_page(
         AggregateType::Conversation => repository.get_last_events::<Conversation>(id, after).await,
         AggregateType::Inbox => repository.get_last_events::<Inbox>(id, after).await,
         AggregateType::Audit => repository.get_last_events::<Audit>(id, after).await,
+        AggregateType::Connections => repository.get_last_events::<Connections>(id, after).await,
     }
 }
 

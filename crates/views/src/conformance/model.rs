@@ -119,7 +119,7 @@ impl Model {
                 let user: UserId = id.parse().expect("a user id");
                 self.add_to_inbox(user, event, position, at);
             }
-            Event::Audit(_) => {}
+            Event::Audit(_) | Event::Connections(_) => {}
         }
     }
 
