@@ -1,0 +1,406 @@
+//! The analytics in a `SQLite` file of their own.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use sqlx::{Row, SqlitePool};
+use verbatim_protocol::JournalId;
+use verbatim_sqlite::{Database, Durability, OpenError};
+
+use crate::store::{At, Key, Reading, Store, Value};
+use crate::{Error, VERSION, unavailable};
+
+const MIGRATIONS: [(&str, &str); 1] = [(
+    "create analytics",
+    include_str!("../../../migrations/sqlite/analytics/0001_create_analytics.sql"),
+)];
+
+/// Connections for reports.
+const READERS: u32 = 2;
+
+/// Rows that are removed at once.
+const SWEPT: i64 = 10_000;
+
+/// [`Store`] in a file, which this process alone writes.
+pub struct SqliteAnalytics {
+    database: Database,
+    journal: JournalId,
+}
+
+impl SqliteAnalytics {
+    /// Opens or makes the analytics of a journal. Those of another journal or version, and those that
+    /// can't be read, are replaced by empty ones.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the file can't be opened or made.
+    pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
+        match Self::open_file(path, journal).await {
+            Err(Refused::Damaged(why)) => {
+                tracing::warn!(path = %path.display(), why, "the analytics start anew");
+                remove(path).await?;
+                Self::open_file(path, journal).await.map_err(Error::from)
+            }
+            opened => opened.map_err(Error::from),
+        }
+    }
+
+    async fn open_file(path: &Path, journal: JournalId) -> Result<Self, Refused> {
+        // They can be made anew: a commit need not wait for the disk.
+        let opened = Database::open(path, Durability::Normal, READERS, &MIGRATIONS).await;
+        let database = opened.map_err(|error| {
+            if is_damaged(&error) {
+                Refused::Damaged(error.to_string())
+            } else {
+                Refused::Other(unavailable(error))
+            }
+        })?;
+        let belongs = database.write(move |connection| belong_to(connection, journal)).await;
+        match belongs.map_err(unavailable)? {
+            Ok(is_replaced) => {
+                if is_replaced {
+                    tracing::warn!(path = %path.display(), "of another journal or version: they start anew");
+                }
+                Ok(Self { database, journal })
+            }
+            Err(error) => {
+                drop(database.close().await);
+                Err(Refused::Damaged(error.to_string()))
+            }
+        }
+    }
+
+    /// Folds the write-ahead log into the file. Call when nothing is written any more.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; nothing is lost by that.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.database.fold().await.map_err(unavailable)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.database.write(work).await.map_err(unavailable)?
+    }
+}
+
+/// Why a file isn't opened.
+enum Refused {
+    /// It is no database, or one that can't be read.
+    Damaged(String),
+    Other(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Damaged(why) => Self::Corrupt(why),
+            Refused::Other(error) => error,
+        }
+    }
+}
+
+/// `SQLite`'s primary result codes of a damaged file and of one that is none.
+const DAMAGED: [i32; 2] = [11, 26];
+
+fn is_damaged(error: &OpenError) -> bool {
+    match error {
+        OpenError::Migrate { .. } => true,
+        OpenError::Open { source, .. } => source
+            .as_database_error()
+            .and_then(|error| error.code()?.parse::<i32>().ok())
+            .is_some_and(|code| DAMAGED.contains(&(code & 0xff))),
+        _ => false,
+    }
+}
+
+/// Removes a closed file and what `SQLite` keeps beside it.
+async fn remove(path: &Path) -> Result<(), Error> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match tokio::fs::remove_file(name).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(unavailable(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes the rows a journal's; `true` if they were another's or another version's, and are gone.
+fn belong_to(connection: &mut Connection, journal: JournalId) -> Result<bool, rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let id = journal.0.as_bytes().to_vec();
+    let known = transaction
+        .query_row("select journal, version from source", [], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))
+        })
+        .optional()?;
+    if known.as_ref().is_some_and(|(known, version)| *known == id && *version == VERSION) {
+        return Ok(false);
+    }
+    transaction.execute_batch("delete from rows; delete from generations; delete from source")?;
+    let live = begin(&transaction)?;
+    transaction.execute(
+        "insert into source (only_row, journal, version, live) values (1, ?, ?, ?)",
+        params![id, VERSION, live],
+    )?;
+    transaction.commit()?;
+    Ok(known.is_some())
+}
+
+fn begin(transaction: &Transaction<'_>) -> Result<i64, rusqlite::Error> {
+    let sql = "insert into generations (checkpoint) values (0) returning generation";
+    transaction.query_row(sql, [], |row| row.get(0))
+}
+
+fn failed(error: rusqlite::Error) -> Error {
+    Error::Unavailable(Box::new(error))
+}
+
+fn checkpoint(connection: &Connection, generation: u64) -> Result<u64, Error> {
+    let sql = "select checkpoint from generations where generation = ?";
+    let found =
+        connection.query_row(sql, [generation as i64], |row| row.get::<_, i64>(0)).optional();
+    match found.map_err(failed)? {
+        Some(checkpoint) => Ok(checkpoint as u64),
+        None => Err(Error::GivenUp),
+    }
+}
+
+async fn live(readers: &SqlitePool, journal: JournalId) -> Result<At, Error> {
+    let sql = "select live, checkpoint from source join generations on generation = live
+               where journal = ? and version = ?";
+    let row = sqlx::query(sql)
+        .bind(journal.0.as_bytes().to_vec())
+        .bind(VERSION)
+        .fetch_optional(readers)
+        .await
+        .map_err(unavailable)?
+        .ok_or(Error::Behind)?;
+    let number = |index| row.try_get::<i64, _>(index).map_err(unavailable);
+    Ok(At { generation: number(0)? as u64, checkpoint: number(1)? as u64 })
+}
+
+async fn page(
+    readers: &SqlitePool,
+    generation: u64,
+    low: &[u8],
+    high: &[u8],
+    limit: usize,
+) -> Result<Vec<(Key, Value)>, Error> {
+    sqlx::query_as(PAGE)
+        .bind(generation as i64)
+        .bind(low)
+        .bind(high)
+        .bind(limit as i64)
+        .fetch_all(readers)
+        .await
+        .map_err(unavailable)
+}
+
+const PAGE: &str = "select key, value from rows
+                    where generation = ? and key >= ? and key < ? order by key limit ?";
+
+#[async_trait]
+impl Reading for SqliteAnalytics {
+    async fn live(&self) -> Result<At, Error> {
+        live(self.database.readers(), self.journal).await
+    }
+
+    async fn page(
+        &self,
+        generation: u64,
+        low: &[u8],
+        high: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Key, Value)>, Error> {
+        page(self.database.readers(), generation, low, high, limit).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteAnalytics {
+    async fn checkpoint(&self, generation: u64) -> Result<u64, Error> {
+        self.write(move |connection| checkpoint(connection, generation)).await
+    }
+
+    async fn get(&self, generation: u64, keys: Vec<Key>) -> Result<Vec<(Key, Value)>, Error> {
+        self.write(move |connection| {
+            let sql = "select value from rows where generation = ? and key = ?";
+            let mut select = connection.prepare_cached(sql).map_err(failed)?;
+            let mut found = Vec::new();
+            for key in keys {
+                let value = select.query_row(params![generation as i64, key], |row| row.get(0));
+                if let Some(value) = value.optional().map_err(failed)? {
+                    found.push((key, value));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn scan(
+        &self,
+        generation: u64,
+        ranges: Vec<(Key, Key)>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Value)>, Error> {
+        self.write(move |connection| {
+            let mut select = connection.prepare_cached(PAGE).map_err(failed)?;
+            let mut found = Vec::new();
+            for (low, high) in ranges {
+                let left = (limit - found.len()) as i64;
+                let rows = select.query_map(params![generation as i64, low, high, left], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                });
+                for row in rows.map_err(failed)? {
+                    found.push(row.map_err(failed)?);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn commit(
+        &self,
+        generation: u64,
+        from: u64,
+        to: u64,
+        rows: Vec<(Key, Option<Value>)>,
+    ) -> Result<bool, Error> {
+        self.write(move |connection| {
+            commit(connection, generation as i64, from as i64, to as i64, rows).map_err(failed)
+        })
+        .await
+    }
+
+    async fn begin(&self) -> Result<u64, Error> {
+        self.write(|connection| {
+            let mut begun = || {
+                let transaction =
+                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let others =
+                    "delete from generations where generation <> (select live from source)";
+                transaction.execute(others, [])?;
+                let generation = begin(&transaction)?;
+                transaction.commit()?;
+                Ok(generation as u64)
+            };
+            begun().map_err(failed)
+        })
+        .await
+    }
+
+    async fn exchange(&self, generation: u64) -> Result<bool, Error> {
+        self.write(move |connection| {
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(failed)?;
+            let next = checkpoint(&transaction, generation)?;
+            let exchanged = || {
+                let sql = "update source set live = ? where ? >=
+                           (select checkpoint from generations where generation = live)";
+                if transaction.execute(sql, [generation as i64, next as i64])? == 0 {
+                    return Ok(false);
+                }
+                transaction.execute(
+                    "delete from generations where generation <> ?",
+                    [generation as i64],
+                )?;
+                transaction.commit()?;
+                Ok(true)
+            };
+            exchanged().map_err(failed)
+        })
+        .await
+    }
+
+    async fn sweep(&self) -> Result<bool, Error> {
+        self.write(|connection| {
+            let sql = "delete from rows where (generation, key) in (
+                           select generation, key from rows
+                           where generation not in (select generation from generations) limit ?)";
+            Ok(connection.execute(sql, [SWEPT]).map_err(failed)? > 0)
+        })
+        .await
+    }
+}
+
+fn commit(
+    connection: &mut Connection,
+    generation: i64,
+    from: i64,
+    to: i64,
+    rows: Vec<(Key, Option<Value>)>,
+) -> Result<bool, rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let moved = "update generations set checkpoint = ? where generation = ? and checkpoint = ?";
+    if transaction.execute(moved, [to, generation, from])? == 0 {
+        return Ok(false);
+    }
+    {
+        let mut put = transaction.prepare_cached(
+            "insert or replace into rows (generation, key, value) values (?, ?, ?)",
+        )?;
+        let mut remove =
+            transaction.prepare_cached("delete from rows where generation = ? and key = ?")?;
+        for (key, value) in rows {
+            match value {
+                Some(value) => put.execute(params![generation, key, value])?,
+                None => remove.execute(params![generation, key])?,
+            };
+        }
+    }
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// What reports need, of a file that another process may be writing.
+pub struct SqliteReports {
+    readers: SqlitePool,
+    journal: JournalId,
+}
+
+impl SqliteReports {
+    /// Opens the file for reading alone.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], also when there is no such file, or another version made it.
+    pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
+        let readers = verbatim_sqlite::open_reader(path, READERS, &MIGRATIONS).await;
+        Ok(Self { readers: readers.map_err(unavailable)?, journal })
+    }
+}
+
+#[async_trait]
+impl Reading for SqliteReports {
+    async fn live(&self) -> Result<At, Error> {
+        live(&self.readers, self.journal).await
+    }
+
+    async fn page(
+        &self,
+        generation: u64,
+        low: &[u8],
+        high: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Key, Value)>, Error> {
+        page(&self.readers, generation, low, high, limit).await
+    }
+}

@@ -1,0 +1,22 @@
+-- Whose rows these are, and which of them are live. One row.
+create table source (
+    only_row boolean primary key default true check (only_row),
+    journal bytea not null,
+    version bigint not null,
+    live bigint not null
+);
+
+-- Sets of rows: the live one, and one that is being made anew.
+create table generations (
+    generation bigint generated always as identity primary key,
+    -- The last position that its rows show.
+    checkpoint bigint not null
+);
+
+create table rows (
+    generation bigint not null,
+    key bytea not null,
+    -- JSON.
+    value bytea not null,
+    primary key (generation, key)
+);
