@@ -1,9 +1,10 @@
 //! What follows from events: read models, pushes, and notes for those who were away.
 //!
 //! On a message's way this comes after the aggregate service: it hears of committed events on the
-//! feed, or reads them from the journal. Three readers, each with a tail (`tail`) and a
+//! feed, or reads them from the journal. Four readers, each with a tail (`tail`) and a
 //! position of its own, so that none waits for another:
 //! - the projector (`projector`) keeps the views; it has no handle on bus or sockets;
+//! - what is counted (`analytics`) is kept alike, at a slower pace;
 //! - the push reactor (`push`) makes frames for the gateways;
 //! - the offline reactor (`offline`) has a notification made for each message and recipient without
 //!   a socket.
@@ -14,6 +15,7 @@
 //! - push frames are contiguous, and a restarted reactor has a higher epoch;
 //! - the offline reactor's checkpoint passes an event only once all its commands are settled.
 
+mod analytics;
 mod members;
 mod metrics;
 mod offline;
@@ -35,12 +37,13 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span};
+use verbatim_analytics::Analytics;
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
 use verbatim_state::State;
 use verbatim_views::Views;
 
-pub use rebuild::{check, rebuild};
+pub use rebuild::{catch_up, check, rebuild, rebuild_analytics};
 pub use settings::Settings;
 
 use metrics::Metrics;
@@ -52,6 +55,7 @@ pub struct Ports {
     pub bus: Arc<dyn Bus>,
     pub views: Arc<dyn Views>,
     pub state: Arc<dyn State>,
+    pub analytics: Analytics,
 }
 
 /// The projection service. It may run, end and run again: each run begins where the stores say.
@@ -82,11 +86,18 @@ impl Projection {
             stop.clone(),
         );
         let push = push::run(ports.clone(), settings.clone(), metrics.push.clone(), stop.clone());
+        let counting = analytics::run(
+            ports.clone(),
+            settings.clone(),
+            metrics.analytics.clone(),
+            stop.clone(),
+        );
         let offline = offline::run(ports, settings.clone(), metrics.offline.clone(), stop.clone());
-        let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 3] = [
+        let tasks: [(&'static str, BoxFuture<'static, anyhow::Result<()>>); 4] = [
             ("projector", Box::pin(projector)),
             ("push", Box::pin(push)),
             ("offline", Box::pin(offline)),
+            ("analytics", Box::pin(counting)),
         ];
         supervise(tasks, &stop).await
     }

@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub projector: ProjectorMetrics,
     pub push: PushMetrics,
     pub offline: OfflineMetrics,
+    pub analytics: AnalyticsMetrics,
 }
 
 #[derive(Clone)]
@@ -38,6 +39,12 @@ pub(crate) struct OfflineMetrics {
     pub commands_settled: Counter,
     pub commands_rejected: Counter,
     pub departures: Counter,
+}
+
+#[derive(Clone)]
+pub(crate) struct AnalyticsMetrics {
+    pub lag_events: Gauge,
+    pub apply_seconds: Histogram,
 }
 
 /// 50 µs to 26 s.
@@ -68,10 +75,12 @@ impl Metrics {
                 commands_rejected: Counter::default(),
                 departures: Counter::default(),
             },
+            analytics: AnalyticsMetrics { lag_events: Gauge::default(), apply_seconds: seconds() },
         };
         metrics.projector.register(registry);
         metrics.push.register(registry);
         metrics.offline.register(registry);
+        metrics.analytics.register(registry);
         metrics
     }
 }
@@ -157,6 +166,21 @@ impl OfflineMetrics {
             "verbatim_offline_departures",
             "Users who went with messages not known to have arrived",
             self.departures.clone(),
+        );
+    }
+}
+
+impl AnalyticsMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "verbatim_analytics_lag_events",
+            "Committed events that the analytics do not show yet",
+            self.lag_events.clone(),
+        );
+        registry.register(
+            "verbatim_analytics_apply_seconds",
+            "Time that the analytics took to take a batch in",
+            self.apply_seconds.clone(),
         );
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use verbatim_analytics::{Analytics, Memory};
 use verbatim_bus::in_process::InProcess;
 use verbatim_bus::{Bus, PresenceMessage, Taken};
 use verbatim_domain::conversation::{
@@ -97,6 +98,7 @@ pub(crate) struct World {
     pub journal: Arc<MemoryJournal>,
     pub views: Arc<MemoryViews>,
     pub state: Arc<MemoryState>,
+    pub analytics: Analytics,
     pub bus: Arc<InProcess>,
     pub metrics: Metrics,
     changes: watch::Sender<()>,
@@ -110,6 +112,7 @@ impl World {
             journal: Arc::new(MemoryJournal::new(changes.clone())),
             views: Arc::new(MemoryViews::new(changes.clone())),
             state: Arc::new(MemoryState::new(changes.clone())),
+            analytics: Analytics::new(Arc::new(Memory::default())),
             bus: Arc::new(InProcess::default()),
             metrics: Metrics::register(&mut Registry::default()),
             changes,
@@ -123,6 +126,7 @@ impl World {
             bus: self.bus.clone(),
             views: self.views.clone(),
             state: self.state.clone(),
+            analytics: self.analytics.clone(),
         }
     }
 
@@ -317,6 +321,7 @@ pub(crate) fn settings() -> Settings {
         presence_settle: Duration::ZERO,
         gateway_silence: NEVER,
         save_interval: Duration::from_millis(5),
+        sample_seconds: u64::MAX,
         ..Settings::default()
     }
 }
