@@ -35,6 +35,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use verbatim_analytics::Reports;
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
 use verbatim_views::Views;
@@ -60,6 +61,7 @@ pub struct Ports {
     pub journal: Arc<dyn Journal>,
     pub bus: Arc<dyn Bus>,
     pub views: Arc<dyn Views>,
+    pub analytics: Reports,
 }
 
 /// The gateway role.

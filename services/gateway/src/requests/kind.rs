@@ -17,6 +17,11 @@ pub enum Kind {
     DeliveriesGet,
     AuditEventsGet,
     AuditConversationGet,
+    AnalyticsMessagesGet,
+    AnalyticsUsersGet,
+    AnalyticsDeliveriesGet,
+    AnalyticsResponsesGet,
+    AnalyticsConnectionsGet,
 }
 
 impl Kind {
@@ -53,6 +58,11 @@ impl Kind {
             Self::DeliveriesGet => "deliveries:get",
             Self::AuditEventsGet => "audit-events:get",
             Self::AuditConversationGet => "audit-conversation:get",
+            Self::AnalyticsMessagesGet => "analytics-messages:get",
+            Self::AnalyticsUsersGet => "analytics-users:get",
+            Self::AnalyticsDeliveriesGet => "analytics-deliveries:get",
+            Self::AnalyticsResponsesGet => "analytics-responses:get",
+            Self::AnalyticsConnectionsGet => "analytics-connections:get",
         }
     }
 
@@ -71,6 +81,11 @@ impl Kind {
             Self::DeliveriesGet => "deliveries:receive",
             Self::AuditEventsGet => "audit-events:receive",
             Self::AuditConversationGet => "audit-conversation:receive",
+            Self::AnalyticsMessagesGet => "analytics-messages:receive",
+            Self::AnalyticsUsersGet => "analytics-users:receive",
+            Self::AnalyticsDeliveriesGet => "analytics-deliveries:receive",
+            Self::AnalyticsResponsesGet => "analytics-responses:receive",
+            Self::AnalyticsConnectionsGet => "analytics-connections:receive",
         }
     }
 }
@@ -100,6 +115,7 @@ mod tests {
             "message:edit",
             "deliveries:get",
             "audit-events:get",
+            "analytics-messages:get",
             "message:receive",
             "MESSAGE:SEND",
         ] {

@@ -5,6 +5,7 @@
 //! Socket.IO and REST send as it is.
 
 mod acks;
+mod analytics;
 mod audit;
 mod connections;
 mod conversations;
@@ -188,6 +189,13 @@ impl Requests {
             Kind::AuditConversationGet => {
                 self.answered(kind, started, audit::conversation(core, caller, payload))
             }
+            Kind::AnalyticsMessagesGet
+            | Kind::AnalyticsUsersGet
+            | Kind::AnalyticsDeliveriesGet
+            | Kind::AnalyticsResponsesGet
+            | Kind::AnalyticsConnectionsGet => {
+                self.answered(kind, started, analytics::get(core, caller, kind, payload))
+            }
         }
     }
 
@@ -225,6 +233,11 @@ impl Requests {
     /// A conversation as it stood. REST only; the caller is an admin.
     pub fn audit_conversation(&self, caller: &Arc<Caller>, payload: &str) -> AnswerFuture {
         self.take(caller, Kind::AuditConversationGet, Some(payload))
+    }
+
+    /// What the log amounts to: one of the lists of analytics. REST only; the caller is an admin.
+    pub fn analytics(&self, caller: &Arc<Caller>, list: Kind, payload: &str) -> AnswerFuture {
+        self.take(caller, list, Some(payload))
     }
 
     /// Counts the outcome, whenever there is one.

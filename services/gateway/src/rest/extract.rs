@@ -15,6 +15,7 @@ use poem_openapi::registry::{
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
+use verbatim_analytics::By;
 use verbatim_audit::EventType;
 use verbatim_domain::{ConversationId, UserId};
 use verbatim_protocol::{ErrorCode, Failure};
@@ -23,7 +24,7 @@ use super::Shared;
 use super::failure::Refused;
 use super::schema::{self, Side};
 use crate::auth::Rejection;
-use crate::requests::{Answer, AuditLines, Caller};
+use crate::requests::{Answer, AuditLines, Caller, Kind};
 
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -57,6 +58,16 @@ impl Authorized {
     pub async fn ask_how_it_stood(&self, payload: Map<String, Value>) -> Result<Answer, Failure> {
         let payload = Value::Object(payload).to_string();
         self.shared.requests.audit_conversation(&self.caller, &payload).await
+    }
+
+    /// Asks what the log amounts to.
+    pub async fn ask_for_figures(
+        &self,
+        list: Kind,
+        payload: Map<String, Value>,
+    ) -> Result<Answer, Failure> {
+        let payload = Value::Object(payload).to_string();
+        self.shared.requests.analytics(&self.caller, list, &payload).await
     }
 
     /// Asks what became of a message.
@@ -200,6 +211,10 @@ pub(super) struct Sequence;
 pub(super) struct Flag;
 /// A place in the log.
 pub(super) struct LogPlace;
+/// A time.
+pub(super) struct Time;
+/// How connections are told apart.
+pub(super) struct TimeAlone;
 
 macro_rules! parameter {
     ($name:ident, $rule:literal, $read:expr, $schema:tt) => {
@@ -239,6 +254,14 @@ parameter!(LogPlace, "must be text", |text| Some(Value::from(text)), {
     "pattern": "^([1-9][0-9]{0,17}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}.*)$",
     "example": "2024-01-01T10:00:00Z",
 });
+parameter!(Time, "must be text", |text| Some(Value::from(text)), {
+    "description": "An RFC 3339 time with its offset",
+    "type": "string",
+    "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}.*$",
+    "example": "2024-01-01T00:00:00Z",
+});
+parameter!(TimeAlone, "must be text", |text| Some(Value::from(text)),
+    { "type": "string", "enum": ["hour", "day"], "default": "day" });
 parameter!(Flag, "must be true or false", |text| text.parse::<bool>().ok().map(Value::from),
     { "type": "boolean" });
 
@@ -254,7 +277,7 @@ macro_rules! text_parameter {
     };
 }
 
-text_parameter! { ConversationId UserId EventType }
+text_parameter! { By ConversationId UserId EventType }
 
 /// A JSON object in the body. Without `REQUIRED`, no body counts as `{}`.
 pub(super) struct InBody<T, const REQUIRED: bool = true>(

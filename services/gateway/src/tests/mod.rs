@@ -21,6 +21,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use verbatim_analytics::{Analytics, Memory};
+use verbatim_journal::Log;
 use verbatim_protocol::Timestamp;
 
 use crate::settings::{ConnectionList, Limits, Origins, Settings, TokenKey, TokenSettings};
@@ -69,7 +71,9 @@ struct Running {
 impl Running {
     async fn start(settings: Settings) -> Self {
         let world = World::new();
-        let ports = Ports { journal: world.clone(), bus: world.bus.clone(), views: world.clone() };
+        let analytics = Analytics::new(Arc::new(Memory::default())).reports(Log::id(&*world));
+        let (journal, views, bus) = (world.clone(), world.clone(), world.bus.clone());
+        let ports = Ports { journal, bus, views, analytics };
         let mut registry = Registry::default();
         let gateway = Gateway::new(ports, settings, &mut registry).expect("the key is good");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
