@@ -17,6 +17,7 @@ mod replay;
 mod serve;
 mod settings;
 mod source;
+mod stats;
 mod token;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::AsOf(args)) => as_of::run(&args),
+        Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),

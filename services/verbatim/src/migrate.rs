@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
+use verbatim_analytics::PostgresAnalytics;
 use verbatim_journal::PostgresJournal;
 use verbatim_postgres::Database;
 use verbatim_state::PostgresState;
@@ -29,5 +30,6 @@ pub async fn all(database: &Database) -> anyhow::Result<()> {
     PostgresJournal::migrate(database).await?;
     PostgresState::migrate(database).await?;
     PostgresViews::migrate(database).await?;
+    PostgresAnalytics::migrate(database).await?;
     Ok(())
 }

@@ -26,6 +26,8 @@ pub struct Serve {
     pub gateway: Settings,
     /// Whether the secret is the data folder's own, so that `verbatim token` alone makes tokens.
     pub own_secret: bool,
+    /// Between two samples of the connections.
+    pub sample_seconds: u64,
     pub log: LogSettings,
 }
 
@@ -114,6 +116,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         "admins" => ConnectionList::Admins,
         other => bail!("CONNECTION_LIST: {other:?} is neither `everyone` nor `admins`"),
     };
+    let sample_seconds = sample_seconds(&args.connections_sample_seconds)?;
     expected_claims(args.jwt_issuer.as_deref(), args.jwt_audience.as_deref())?;
     let key = key(args)?;
     let own_secret = key.is_none();
@@ -150,7 +153,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         ping_timeout,
         shutdown_timeout: Duration::from_secs(8),
     };
-    Ok((Serve { listen, gateway, own_secret, log }, form))
+    Ok((Serve { listen, gateway, own_secret, sample_seconds, log }, form))
 }
 
 /// The cluster form, if it is asked for.
@@ -191,6 +194,16 @@ fn cluster(args: &ClusterArgs) -> anyhow::Result<Option<Box<Cluster>>> {
         nats: nats(nats_url, args, &roles)?,
         roles,
     })))
+}
+
+/// Samples are of full hours' parts, so that each belongs to one hour.
+fn sample_seconds(text: &str) -> anyhow::Result<u64> {
+    match text.parse() {
+        Ok(seconds @ 1..=3_600) if 3_600 % seconds == 0 => Ok(seconds),
+        _ => bail!(
+            "CONNECTIONS_SAMPLE_SECONDS: {text:?} is no whole number that 3600 can be divided by"
+        ),
+    }
 }
 
 /// A URL of `PostgreSQL`'s. Never shown: it may hold a password.

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use verbatim_aggregate::Aggregate;
+use verbatim_analytics::{PostgresAnalytics, Reports};
 use verbatim_bus::{Bus, Nats};
 use verbatim_gateway::Gateway;
 use verbatim_journal::{Log, PostgresJournal};
@@ -51,15 +52,21 @@ pub async fn serve(settings: Serve, cluster: &Cluster, log: &log::Log) -> anyhow
         Aggregate::new(journal.clone(), bus.clone(), settings, &mut registry)
             .sharing(journal.clone())
     });
+    let pace = verbatim_projection::Settings {
+        sample_seconds: settings.sample_seconds,
+        ..verbatim_projection::Settings::default()
+    };
     let standby = has(Role::Projection).then(|| Standby {
-        service: Projection::new(verbatim_projection::Settings::default(), &mut registry),
+        service: Projection::new(pace, &mut registry),
         database: database.clone(),
         journal: journal.clone(),
         bus: bus.clone(),
     });
     let gateway = if has(Role::Gateway) {
         let views = Arc::new(PostgresViews::open_reader(database.clone(), journal.id()).await?);
-        let ports = verbatim_gateway::Ports { journal: journal.clone(), bus, views };
+        let analytics = PostgresAnalytics::reader(database.clone(), journal.id());
+        let analytics = Reports::beside(Arc::new(analytics), journal.id());
+        let ports = verbatim_gateway::Ports { journal: journal.clone(), bus, views, analytics };
         warn_of_a_weak_secret(&settings);
         Some(Gateway::new(ports, settings.gateway.clone(), &mut registry)?)
     } else {

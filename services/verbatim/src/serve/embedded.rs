@@ -39,6 +39,8 @@ pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyh
     // Views in this process know who waits for them, and can rest for longer until somebody does.
     let pace = verbatim_projection::Settings {
         longest_rest: Duration::from_millis(100),
+        analytics_pause: Duration::from_secs(2),
+        sample_seconds: settings.sample_seconds,
         ..verbatim_projection::Settings::default()
     };
     let projection = Projection::new(pace, &mut registry);
@@ -47,8 +49,11 @@ pub async fn serve(settings: Serve, folder: &DataFolder, log: &log::Log) -> anyh
         bus: Arc::clone(&bus),
         views: stores.views.clone(),
         state: stores.state.clone(),
+        analytics: stores.analytics.clone(),
     };
-    let ports = verbatim_gateway::Ports { journal, bus, views: stores.views.clone() };
+    let analytics = stores.analytics.reports(journal.id());
+    let views = stores.views.clone();
+    let ports = verbatim_gateway::Ports { journal, bus, views, analytics };
     let gateway = Gateway::new(ports, settings.gateway.clone(), &mut registry)?;
 
     let listener = super::listen(&settings).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use verbatim_analytics::{Analytics, PostgresAnalytics};
 use verbatim_bus::Bus;
 use verbatim_journal::{Log, PostgresJournal};
 use verbatim_postgres::Database;
@@ -102,11 +103,13 @@ impl Standby {
         let id = self.journal.id();
         let views = PostgresViews::open(self.database.clone(), id).await?;
         let state = PostgresState::open(&self.database, id, Some((ROLE.to_owned(), epoch))).await?;
+        let analytics = PostgresAnalytics::open(self.database.clone(), id).await?;
         Ok(Ports {
             journal: self.journal.clone(),
             bus: self.bus.clone(),
             views: Arc::new(views),
             state: Arc::new(state),
+            analytics: Analytics::new(Arc::new(analytics)),
         })
     }
 }
