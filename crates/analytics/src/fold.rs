@@ -63,6 +63,18 @@ impl Needed {
     }
 }
 
+/// Messages that belong to the same cells.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Part {
+    kind: Kind,
+    hour: Timestamp,
+    conversation_id: Arc<str>,
+    role: Arc<str>,
+}
+
+/// Those of the conversation; the others are shared with other parts.
+const CELLS_OF_A_PART: usize = 2;
+
 /// What is known while events are folded.
 #[derive(Debug, Default)]
 pub struct Fold {
@@ -72,8 +84,12 @@ pub struct Fold {
     awaited: BTreeMap<Key, Awaited>,
     standing: Option<Standing>,
     recorded_at: Option<Timestamp>,
+    /// What is to be added to all cells that a part belongs to.
+    parts: HashMap<Part, Figures>,
     /// What is to be added to cells.
     cells: HashMap<Key, Figures>,
+    /// How often a message came to be awaited, or arrived.
+    awaited_changes: usize,
 }
 
 impl Fold {
@@ -188,6 +204,7 @@ impl Fold {
         let awaited = Awaited { sent_at_ms: at.0, conversation_id: id.clone(), role, noted: false };
         let count = recipients.len() as u64;
         self.delivery(&awaited, |figures| figures.count(Figure::Recipients, count));
+        self.awaited_changes += recipients.len();
         for recipient in recipients {
             self.awaited.insert(key::awaited(&recipient, recorded.position), awaited.clone());
         }
@@ -248,6 +265,7 @@ impl Fold {
             DeliveryOutcome::Acknowledged => Figure::Acknowledged,
             DeliveryOutcome::Presumed => Figure::Presumed,
         };
+        self.awaited_changes += arrived.len();
         for key in arrived {
             let Some(awaited) = self.awaited.remove(&key) else { continue };
             let took = at.0.saturating_sub(awaited.sent_at_ms).max(0) as u64;
@@ -264,26 +282,42 @@ impl Fold {
         self.scopes(Kind::Deliveries, Timestamp(*sent_at_ms), conversation_id, role, count);
     }
 
-    /// Counts something in all cells that it belongs to.
+    /// Counts something of a message, in all cells that it belongs to.
     fn scopes(
         &mut self,
         kind: Kind,
         at: Timestamp,
-        conversation_id: &str,
-        role: &str,
+        conversation_id: &Arc<str>,
+        role: &Arc<str>,
         count: impl Fn(&mut Figures),
     ) {
-        for unit in Unit::ALL {
-            for (of, name) in [(Of::All, ""), (Of::Conversation, conversation_id), (Of::Role, role)]
-            {
-                let cell = Cells { kind, unit, of }.key(unit.start(at), name);
-                count(self.cells.entry(cell).or_default());
-            }
-        }
+        let (conversation_id, role) = (conversation_id.clone(), role.clone());
+        let part = Part { kind, hour: Unit::Hour.start(at), conversation_id, role };
+        count(self.parts.entry(part).or_default());
+    }
+
+    /// How many rows are to be stored, about.
+    pub fn rows(&self) -> usize {
+        self.cells.len()
+            + self.parts.len() * CELLS_OF_A_PART
+            + self.awaited_changes
+            + self.talks.len()
+            + self.persons.len()
     }
 
     /// The cells that have changed.
-    pub fn changed_cells(&self) -> Vec<Key> {
+    pub fn changed_cells(&mut self) -> Vec<Key> {
+        for (part, figures) in self.parts.drain() {
+            let Part { kind, hour, conversation_id, role } = part;
+            for unit in Unit::ALL {
+                let scopes =
+                    [(Of::All, ""), (Of::Conversation, &*conversation_id), (Of::Role, &*role)];
+                for (of, name) in scopes {
+                    let cell = Cells { kind, unit, of }.key(unit.start(hour), name);
+                    self.cells.entry(cell).or_default().merge(&figures);
+                }
+            }
+        }
         self.cells.keys().cloned().collect()
     }
 

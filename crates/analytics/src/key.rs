@@ -16,7 +16,7 @@ pub const SAMPLE: [u8; 1] = [5];
 pub const RECORDED: [u8; 1] = [6];
 
 /// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     Messages = 1,

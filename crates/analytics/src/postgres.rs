@@ -145,7 +145,8 @@ impl Store for PostgresAnalytics {
         let found: Option<i64> = self
             .database
             .run(|connection| {
-                let sql = "select checkpoint from analytics.generations where generation = $1";
+                let sql = "select checkpoint from analytics.generations
+                           where generation = $1 and not is_given_up";
                 Box::pin(sqlx::query_scalar(sql).bind(generation as i64).fetch_optional(connection))
             })
             .await?;
@@ -209,7 +210,7 @@ impl Store for PostgresAnalytics {
                 Box::pin(async move {
                     let mut transaction = connection.begin().await?;
                     let sql = "update analytics.generations set checkpoint = $3
-                               where generation = $1 and checkpoint = $2";
+                               where generation = $1 and checkpoint = $2 and not is_given_up";
                     let moved = sqlx::query(sql)
                         .bind(generation as i64)
                         .bind(from as i64)
@@ -261,7 +262,7 @@ impl Store for PostgresAnalytics {
                 Box::pin(async move {
                     let mut transaction = connection.begin().await?;
                     sqlx::query(
-                        "delete from analytics.generations
+                        "update analytics.generations set is_given_up = true
                          where generation not in (select live from analytics.source)",
                     )
                     .execute(&mut *transaction)
@@ -286,7 +287,7 @@ impl Store for PostgresAnalytics {
                     // Nobody moves a checkpoint until this is over.
                     let rows = sqlx::query(
                         "select generation, checkpoint from analytics.generations
-                         order by generation for update",
+                         where not is_given_up order by generation for update",
                     )
                     .fetch_all(&mut *transaction)
                     .await?;
@@ -313,7 +314,7 @@ impl Store for PostgresAnalytics {
                         .bind(generation as i64)
                         .execute(&mut *transaction)
                         .await?;
-                    sqlx::query("delete from analytics.generations where generation <> $1")
+                    sqlx::query("update analytics.generations set is_given_up = true where generation <> $1")
                         .bind(generation as i64)
                         .execute(&mut *transaction)
                         .await?;
@@ -326,21 +327,30 @@ impl Store for PostgresAnalytics {
     }
 
     async fn sweep(&self) -> Result<bool, Error> {
-        let swept = self
+        Ok(self
             .database
             .run_to_end(|connection| {
-                Box::pin(
-                    sqlx::query(
-                        "delete from analytics.rows where (generation, key) in (
-                             select generation, key from analytics.rows
-                             where generation not in (select generation from analytics.generations)
-                             limit $1)",
+                Box::pin(async move {
+                    let given_up = "select generation from analytics.generations
+                                    where is_given_up limit 1";
+                    let found: Option<i64> =
+                        sqlx::query_scalar(given_up).fetch_optional(&mut *connection).await?;
+                    let Some(generation) = found else { return Ok(false) };
+                    let swept = sqlx::query(
+                        "delete from analytics.rows where generation = $1 and key in (
+                             select key from analytics.rows where generation = $1 limit $2)",
                     )
+                    .bind(generation)
                     .bind(SWEPT)
-                    .execute(connection),
-                )
+                    .execute(&mut *connection)
+                    .await?;
+                    if swept.rows_affected() == 0 {
+                        let gone = "delete from analytics.generations where generation = $1";
+                        sqlx::query(gone).bind(generation).execute(connection).await?;
+                    }
+                    Ok(true)
+                })
             })
-            .await?;
-        Ok(swept.rows_affected() > 0)
+            .await?)
     }
 }

@@ -9,27 +9,30 @@ use crate::fold::{Fold, Needed};
 use crate::store::{At, Store};
 use crate::{Error, Reports};
 
-/// Messages that arrive in one transaction at most. More are stored in several, until the event that
-/// says so is passed.
-const ARRIVE_AT_ONCE: usize = 20_000;
+/// Rows of a transaction, about: once there are so many, it is closed before the next event. Where one
+/// event alone has more messages arrive, they are stored in several before it is passed.
+const ROWS_AT_ONCE: usize = 10_000;
+
+/// Events of a transaction at most.
+const EVENTS_AT_ONCE: usize = 10_000;
 
 /// The analytics of a journal, to write them.
 #[derive(Clone)]
 pub struct Analytics {
     store: Arc<dyn Store>,
     wanted: Arc<Notify>,
-    arrive_at_once: usize,
+    rows_at_once: usize,
 }
 
 impl Analytics {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, wanted: Arc::default(), arrive_at_once: ARRIVE_AT_ONCE }
+        Self { store, wanted: Arc::default(), rows_at_once: ROWS_AT_ONCE }
     }
 
     #[cfg(any(test, feature = "conformance"))]
     #[must_use]
-    pub fn arriving_at_once(self, arrive_at_once: usize) -> Self {
-        Self { arrive_at_once, ..self }
+    pub fn storing_at_once(self, rows_at_once: usize) -> Self {
+        Self { rows_at_once, ..self }
     }
 
     /// Reports on these, in this process: whoever waits for them is noticed here.
@@ -88,33 +91,38 @@ impl Analytics {
     async fn take(&self, at: At, events: &[Arc<Recorded>]) -> Result<bool, Error> {
         let At { generation, checkpoint } = at;
         let events = following(checkpoint, events)?;
-        let Some(last) = events.last() else { return Ok(true) };
-        let (mut events, mut to) = (events, last.position);
-        let rows = loop {
-            let Needed { keys, ranges } = Needed::by(events);
-            let mut arrived = if ranges.is_empty() {
-                Vec::new()
-            } else {
-                let ranges = ranges.into_iter().collect();
-                self.store.scan(generation, ranges, self.arrive_at_once + 1).await?
-            };
-            if arrived.len() > self.arrive_at_once {
-                if events.len() > 1 {
-                    events = &events[..events.len() / 2];
-                    to = checkpoint + events.len() as u64;
-                    continue;
-                }
-                // The rest when this event is taken in again: what has been stored is gone by then.
-                arrived.truncate(self.arrive_at_once);
-                to = checkpoint;
+        if events.is_empty() {
+            return Ok(true);
+        }
+        let mut events = &events[..events.len().min(EVENTS_AT_ONCE)];
+        let (arrived, is_all) = loop {
+            let ranges: Vec<_> = Needed::by(events).ranges.into_iter().collect();
+            if ranges.is_empty() {
+                break (Vec::new(), true);
             }
-            let mut rows = self.store.get(generation, keys.into_iter().collect()).await?;
-            rows.append(&mut arrived);
-            break rows;
+            let mut arrived = self.store.scan(generation, ranges, self.rows_at_once + 1).await?;
+            if arrived.len() <= self.rows_at_once {
+                break (arrived, true);
+            }
+            if events.len() == 1 {
+                // The rest when this event is taken in again: what has been stored is gone by then.
+                arrived.truncate(self.rows_at_once);
+                break (arrived, false);
+            }
+            events = &events[..events.len() / 2];
         };
-        let mut fold = Fold::new(rows)?;
+        let keys = Needed::by(events).keys.into_iter().collect();
+        let known = self.store.get(generation, keys).await?;
+        let mut fold = Fold::new(known.into_iter().chain(arrived))?;
+        let mut to = checkpoint;
         for recorded in events {
             fold.take(recorded)?;
+            if is_all {
+                to = recorded.position;
+            }
+            if fold.rows() >= self.rows_at_once {
+                break;
+            }
         }
         let cells = self.store.get(generation, fold.changed_cells()).await?;
         // If somebody else has gone on meanwhile, what is known now is no longer so.

@@ -58,19 +58,14 @@ impl SqliteAnalytics {
                 Refused::Other(unavailable(error))
             }
         })?;
-        let belongs = database.write(move |connection| belong_to(connection, journal)).await;
-        match belongs.map_err(unavailable)? {
-            Ok(is_replaced) => {
-                if is_replaced {
-                    tracing::warn!(path = %path.display(), "of another journal or version: they start anew");
-                }
-                Ok(Self { database, journal })
-            }
-            Err(error) => {
-                drop(database.close().await);
-                Err(Refused::Damaged(error.to_string()))
-            }
-        }
+        let belongs = database.write(move |connection| belongs_to(connection, journal)).await;
+        let why = match belongs.map_err(unavailable)? {
+            Ok(true) => return Ok(Self { database, journal }),
+            Ok(false) => "made from another journal or by another version".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        drop(database.close().await);
+        Err(Refused::Damaged(why))
     }
 
     /// Folds the write-ahead log into the file. Call when nothing is written any more.
@@ -91,7 +86,7 @@ impl SqliteAnalytics {
 
 /// Why a file isn't opened.
 enum Refused {
-    /// It is no database, or one that can't be read.
+    /// It is no database, one that can't be read, or another's.
     Damaged(String),
     Other(Error),
 }
@@ -140,8 +135,8 @@ async fn remove(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the rows a journal's; `true` if they were another's or another version's, and are gone.
-fn belong_to(connection: &mut Connection, journal: JournalId) -> Result<bool, rusqlite::Error> {
+/// Whether the rows are a journal's and of this version; new ones become so.
+fn belongs_to(connection: &mut Connection, journal: JournalId) -> Result<bool, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let id = journal.0.as_bytes().to_vec();
     let known = transaction
@@ -149,17 +144,16 @@ fn belong_to(connection: &mut Connection, journal: JournalId) -> Result<bool, ru
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))
         })
         .optional()?;
-    if known.as_ref().is_some_and(|(known, version)| *known == id && *version == VERSION) {
-        return Ok(false);
+    if let Some(known) = known {
+        return Ok(known == (id, VERSION));
     }
-    transaction.execute_batch("delete from rows; delete from generations; delete from source")?;
     let live = begin(&transaction)?;
     transaction.execute(
         "insert into source (only_row, journal, version, live) values (1, ?, ?, ?)",
         params![id, VERSION, live],
     )?;
     transaction.commit()?;
-    Ok(known.is_some())
+    Ok(true)
 }
 
 fn begin(transaction: &Transaction<'_>) -> Result<i64, rusqlite::Error> {
@@ -172,7 +166,7 @@ fn failed(error: rusqlite::Error) -> Error {
 }
 
 fn checkpoint(connection: &Connection, generation: u64) -> Result<u64, Error> {
-    let sql = "select checkpoint from generations where generation = ?";
+    let sql = "select checkpoint from generations where generation = ? and not is_given_up";
     let found =
         connection.query_row(sql, [generation as i64], |row| row.get::<_, i64>(0)).optional();
     match found.map_err(failed)? {
@@ -295,8 +289,8 @@ impl Store for SqliteAnalytics {
             let mut begun = || {
                 let transaction =
                     connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let others =
-                    "delete from generations where generation <> (select live from source)";
+                let others = "update generations set is_given_up = 1
+                              where generation <> (select live from source)";
                 transaction.execute(others, [])?;
                 let generation = begin(&transaction)?;
                 transaction.commit()?;
@@ -319,10 +313,8 @@ impl Store for SqliteAnalytics {
                 if transaction.execute(sql, [generation as i64, next as i64])? == 0 {
                     return Ok(false);
                 }
-                transaction.execute(
-                    "delete from generations where generation <> ?",
-                    [generation as i64],
-                )?;
+                let others = "update generations set is_given_up = 1 where generation <> ?";
+                transaction.execute(others, [generation as i64])?;
                 transaction.commit()?;
                 Ok(true)
             };
@@ -333,10 +325,19 @@ impl Store for SqliteAnalytics {
 
     async fn sweep(&self) -> Result<bool, Error> {
         self.write(|connection| {
-            let sql = "delete from rows where (generation, key) in (
-                           select generation, key from rows
-                           where generation not in (select generation from generations) limit ?)";
-            Ok(connection.execute(sql, [SWEPT]).map_err(failed)? > 0)
+            let given_up = "select generation from generations where is_given_up limit 1";
+            let swept = || {
+                let found = connection.query_row(given_up, [], |row| row.get::<_, i64>(0));
+                let Some(generation) = found.optional()? else { return Ok(false) };
+                let rows = "delete from rows where generation = ?1 and key in (
+                                select key from rows where generation = ?1 limit ?2)";
+                if connection.execute(rows, [generation, SWEPT])? == 0 {
+                    connection
+                        .execute("delete from generations where generation = ?", [generation])?;
+                }
+                Ok(true)
+            };
+            swept().map_err(failed)
         })
         .await
     }
@@ -350,7 +351,8 @@ fn commit(
     rows: Vec<(Key, Option<Value>)>,
 ) -> Result<bool, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let moved = "update generations set checkpoint = ? where generation = ? and checkpoint = ?";
+    let moved = "update generations set checkpoint = ?
+                 where generation = ? and checkpoint = ? and not is_given_up";
     if transaction.execute(moved, [to, generation, from])? == 0 {
         return Ok(false);
     }

@@ -6,11 +6,12 @@ create table source (
     live bigint not null
 );
 
--- Sets of rows: the live one, and one that is being made anew.
+-- Sets of rows: the live one, one that is being made anew, and those that are being removed.
 create table generations (
     generation bigint generated always as identity primary key,
     -- The last position that its rows show.
-    checkpoint bigint not null
+    checkpoint bigint not null,
+    is_given_up boolean not null default false
 );
 
 create table rows (

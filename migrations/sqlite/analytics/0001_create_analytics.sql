@@ -6,11 +6,12 @@ create table source (
     live integer not null
 ) strict;
 
--- Sets of rows: the live one, and one that is being made anew.
+-- Sets of rows: the live one, one that is being made anew, and those that are being removed.
 create table generations (
     generation integer primary key autoincrement,
     -- The last position that its rows show.
-    checkpoint integer not null
+    checkpoint integer not null,
+    is_given_up integer not null default 0 check (is_given_up in (0, 1))
 ) strict;
 
 create table rows (

@@ -20,7 +20,7 @@ use crate::{Ports, Settings};
 const LARGEST_BATCH: usize = 10_000;
 
 /// How much longer than a write the pause after it is: of a busy processor this takes a part only.
-const RESTS: u32 = 3;
+const RESTS: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// Takes events in until `shutdown`.

@@ -16,6 +16,8 @@ use verbatim_protocol::{Recorded, Timestamp};
 pub struct History {
     pub now: Timestamp,
     events: Vec<Arc<Recorded>>,
+    /// The last position of those that were taken out.
+    taken: u64,
     sequences: HashMap<StreamId, u64>,
 }
 
@@ -24,7 +26,7 @@ impl History {
     /// `now` is no time.
     #[must_use]
     pub fn at(now: &str) -> Self {
-        Self { now: time(now), events: Vec::new(), sequences: HashMap::new() }
+        Self { now: time(now), events: Vec::new(), taken: 0, sequences: HashMap::new() }
     }
 
     #[must_use]
@@ -34,12 +36,18 @@ impl History {
 
     #[must_use]
     pub fn after(&self, position: u64) -> &[Arc<Recorded>] {
-        &self.events[position as usize..]
+        &self.events[(position - self.taken) as usize..]
     }
 
     #[must_use]
     pub fn head(&self) -> u64 {
-        self.events.len() as u64
+        self.taken + self.events.len() as u64
+    }
+
+    /// Takes the events out that have been added since the last time.
+    pub fn take(&mut self) -> Vec<Arc<Recorded>> {
+        self.taken = self.head();
+        std::mem::take(&mut self.events)
     }
 
     /// Lets time pass.

@@ -139,7 +139,7 @@ pub async fn of_two_who_apply_the_same_each_event_counts_once<A: Adapter>() {
 
 pub async fn what_arrives_at_once_may_take_several_transactions<A: Adapter>() {
     let (_adapter, analytics, reports) = empty::<A>().await;
-    let analytics = analytics.arriving_at_once(3);
+    let analytics = analytics.storing_at_once(3);
     let mut world = World::new(11);
     for _ in 0..40 {
         world.step();

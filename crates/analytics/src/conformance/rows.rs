@@ -4,7 +4,6 @@ use uuid::Uuid;
 use verbatim_protocol::JournalId;
 
 use super::{Adapter, JOURNAL};
-use crate::Error;
 use crate::store::{At, Key, Value};
 
 fn row(key: &[u8], value: &[u8]) -> (Key, Option<Value>) {
@@ -81,9 +80,9 @@ pub async fn rows_of_another_journal_start_anew<A: Adapter>() {
     let store = adapter.open(JOURNAL).await;
     let at = store.live().await.expect("there are rows");
     assert!(store.commit(at.generation, 0, 5, vec![row(b"a", b"1")]).await.expect("stored"));
+    drop(store);
     let other = adapter.open(JournalId(Uuid::from_u128(0xbad))).await;
     let At { generation, checkpoint } = other.live().await.expect("there are rows");
     assert_eq!(checkpoint, 0);
     assert!(other.get(generation, vec![b"a".to_vec()]).await.expect("an answer").is_empty());
-    assert!(matches!(store.live().await, Err(Error::Behind)), "its rows are gone");
 }

@@ -50,6 +50,15 @@ async fn rows_of_an_older_version_start_anew_and_a_newer_ones_are_left() {
 }
 
 #[tokio::test]
+async fn readers_of_another_journal_find_nothing() {
+    let place = Place::start().await;
+    let store = place.open(JOURNAL).await;
+    store.live().await.expect("there are rows");
+    place.open(JournalId(uuid::Uuid::from_u128(0xbad))).await;
+    assert!(matches!(store.live().await, Err(Error::Behind)));
+}
+
+#[tokio::test]
 async fn readers_find_nothing_before_they_are_made() {
     let place = Place::start().await;
     let store = PostgresAnalytics::reader(place.0.connect().await, JOURNAL);

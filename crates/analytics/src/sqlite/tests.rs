@@ -86,7 +86,8 @@ async fn what_was_given_up_is_removed() {
     };
     analytics.apply(history.events()).await.expect("they follow");
     let before = count().await;
-    drop(analytics.begin_rebuild().await.expect("begun").apply(history.events()).await);
+    let given_up = analytics.begin_rebuild().await.expect("begun");
+    given_up.apply(history.events()).await.expect("they follow");
     assert_eq!(count().await, (before.0 * 2, 2));
     let rebuild = analytics.begin_rebuild().await.expect("begun");
     rebuild.apply(history.events()).await.expect("they follow");
