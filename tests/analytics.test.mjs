@@ -221,7 +221,7 @@ describe('analytics', () => {
         assert.equal(told.length, exact.length);
         for (const [n, row] of told.entries()) {
           for (const [figure, value] of Object.entries(row)) {
-            // A percentile may be too long by a 32nd.
+            // A percentile may be too long by 1/32.
             const slack = /^p\d\dMs$/.test(figure) ? exact[n][figure] / 32 : 0;
             const fits = slack > 0 ? value >= exact[n][figure] && value <= exact[n][figure] + slack : value === exact[n][figure];
             assert.ok(fits, `${name}, ${figure}: ${value}, and exactly ${exact[n][figure]}`);

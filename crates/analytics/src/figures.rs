@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_no_wider_than_a_32nd_of_what_falls_into_it() {
+    fn a_bucket_is_no_wider_than_a_thirty_second_part_of_what_falls_into_it() {
         let near = |power: u32| (0..3).map(move |n| (1_u64 << power) - 1 + n);
         for ms in (0..5_000).chain((5..63).flat_map(near)).chain([u64::MAX]) {
             let end = upper_end(bucket(ms));

@@ -1,9 +1,9 @@
 //! What the log amounts to: messages, users, deliveries, answers and connections by hour and day.
 //!
 //! A projection like the read models, at a pace of its own: the projection service hands events to
-//! [`Analytics`], which folds them into [`Rows`](store), and gateways ask [`Reports`]. How figures are
-//! made and asked for is written once, over a small port of ordered rows ([`Store`]) that each adapter
-//! keeps; what the figures mean, to the word, stands in `docs/analytics.md`.
+//! [`Analytics`], which folds them, and gateways ask [`Reports`]. How figures are made and asked for is
+//! written once, over a small port of ordered rows ([`Store`]) that each adapter keeps; what the figures
+//! mean, to the word, stands in `docs/analytics.md`.
 //!
 //! Invariants kept here:
 //! - figures and the checkpoint are stored in one transaction, so each event counts once;

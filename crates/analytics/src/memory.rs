@@ -20,6 +20,7 @@ struct Generations {
 
 #[derive(Debug, Default, Clone)]
 struct Generation {
+    revision: u64,
     checkpoint: u64,
     rows: BTreeMap<Key, Value>,
 }
@@ -46,8 +47,8 @@ impl Generations {
 #[async_trait]
 impl Reading for Memory {
     async fn live(&self) -> Result<At, Error> {
-        let all = self.all();
-        Ok(At { generation: all.live, checkpoint: all.all[&all.live].checkpoint })
+        let live = self.all().live;
+        self.at(live).await
     }
 
     async fn page(
@@ -63,8 +64,10 @@ impl Reading for Memory {
 
 #[async_trait]
 impl Store for Memory {
-    async fn checkpoint(&self, generation: u64) -> Result<u64, Error> {
-        Ok(self.all().get(generation)?.checkpoint)
+    async fn at(&self, generation: u64) -> Result<At, Error> {
+        let mut all = self.all();
+        let Generation { revision, checkpoint, .. } = *all.get(generation)?;
+        Ok(At { generation, revision, checkpoint })
     }
 
     async fn get(&self, generation: u64, keys: Vec<Key>) -> Result<Vec<(Key, Value)>, Error> {
@@ -88,16 +91,16 @@ impl Store for Memory {
 
     async fn commit(
         &self,
-        generation: u64,
-        from: u64,
+        at: At,
         to: u64,
         rows: Vec<(Key, Option<Value>)>,
     ) -> Result<bool, Error> {
         let mut all = self.all();
-        let stored = all.get(generation)?;
-        if stored.checkpoint != from {
+        let Some(stored) = all.all.get_mut(&at.generation) else { return Ok(false) };
+        if stored.revision != at.revision {
             return Ok(false);
         }
+        stored.revision += 1;
         stored.checkpoint = to;
         for (key, value) in rows {
             match value {

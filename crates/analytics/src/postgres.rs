@@ -1,6 +1,6 @@
 //! The analytics in the schema `analytics` of a `PostgreSQL` database.
 //!
-//! Whoever writes moves the checkpoint by comparing it first, in the transaction of the rows: of
+//! Whoever writes compares first how often the rows were changed, in the transaction of the rows: of
 //! several that do the same each event counts once.
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ impl PostgresAnalytics {
                     }
                     for sql in [
                         "truncate analytics.source, analytics.generations, analytics.rows",
-                        "insert into analytics.generations (checkpoint) values (0)",
+                        "insert into analytics.generations default values",
                     ] {
                         sqlx::query(sql).execute(&mut *transaction).await?;
                     }
@@ -105,16 +105,21 @@ impl PostgresAnalytics {
     }
 }
 
+fn at((generation, revision, checkpoint): (i64, i64, i64)) -> At {
+    let [generation, revision, checkpoint] = [generation, revision, checkpoint].map(|n| n as u64);
+    At { generation, revision, checkpoint }
+}
+
 #[async_trait]
 impl Reading for PostgresAnalytics {
     async fn live(&self) -> Result<At, Error> {
         let id = self.journal.0.as_bytes().to_vec();
-        let found: Option<(i64, i64)> = self
+        let found: Option<(i64, i64, i64)> = self
             .database
             .run(|connection| {
                 Box::pin(
                     sqlx::query_as(
-                        "select live, checkpoint from analytics.source
+                        "select live, revision, checkpoint from analytics.source
                          join analytics.generations on generation = live
                          where journal = $1 and version = $2",
                     )
@@ -124,8 +129,7 @@ impl Reading for PostgresAnalytics {
                 )
             })
             .await?;
-        let (generation, checkpoint) = found.ok_or(Error::Behind)?;
-        Ok(At { generation: generation as u64, checkpoint: checkpoint as u64 })
+        found.map(at).ok_or(Error::Behind)
     }
 
     async fn page(
@@ -141,16 +145,16 @@ impl Reading for PostgresAnalytics {
 
 #[async_trait]
 impl Store for PostgresAnalytics {
-    async fn checkpoint(&self, generation: u64) -> Result<u64, Error> {
-        let found: Option<i64> = self
+    async fn at(&self, generation: u64) -> Result<At, Error> {
+        let found: Option<(i64, i64, i64)> = self
             .database
             .run(|connection| {
-                let sql = "select checkpoint from analytics.generations
+                let sql = "select generation, revision, checkpoint from analytics.generations
                            where generation = $1 and not is_given_up";
-                Box::pin(sqlx::query_scalar(sql).bind(generation as i64).fetch_optional(connection))
+                Box::pin(sqlx::query_as(sql).bind(generation as i64).fetch_optional(connection))
             })
             .await?;
-        found.map(|checkpoint| checkpoint as u64).ok_or(Error::GivenUp)
+        found.map(at).ok_or(Error::GivenUp)
     }
 
     async fn get(&self, generation: u64, keys: Vec<Key>) -> Result<Vec<(Key, Value)>, Error> {
@@ -199,21 +203,22 @@ impl Store for PostgresAnalytics {
 
     async fn commit(
         &self,
-        generation: u64,
-        from: u64,
+        at: At,
         to: u64,
         rows: Vec<(Key, Option<Value>)>,
     ) -> Result<bool, Error> {
+        let (generation, revision) = (at.generation as i64, at.revision as i64);
         Ok(self
             .database
             .run_to_end(move |connection| {
                 Box::pin(async move {
                     let mut transaction = connection.begin().await?;
-                    let sql = "update analytics.generations set checkpoint = $3
-                               where generation = $1 and checkpoint = $2 and not is_given_up";
+                    let sql = "update analytics.generations
+                               set checkpoint = $3, revision = revision + 1
+                               where generation = $1 and revision = $2 and not is_given_up";
                     let moved = sqlx::query(sql)
-                        .bind(generation as i64)
-                        .bind(from as i64)
+                        .bind(generation)
+                        .bind(revision)
                         .bind(to as i64)
                         .execute(&mut *transaction)
                         .await?;
@@ -234,7 +239,7 @@ impl Store for PostgresAnalytics {
                     sqlx::query(
                         "delete from analytics.rows where generation = $1 and key = any($2)",
                     )
-                    .bind(generation as i64)
+                    .bind(generation)
                     .bind(removed)
                     .execute(&mut *transaction)
                     .await?;
@@ -243,7 +248,7 @@ impl Store for PostgresAnalytics {
                          select $1, * from unnest($2::bytea[], $3::bytea[])
                          on conflict (generation, key) do update set value = excluded.value",
                     )
-                    .bind(generation as i64)
+                    .bind(generation)
                     .bind(keys)
                     .bind(values)
                     .execute(&mut *transaction)
@@ -267,7 +272,7 @@ impl Store for PostgresAnalytics {
                     )
                     .execute(&mut *transaction)
                     .await?;
-                    let sql = "insert into analytics.generations (checkpoint) values (0)
+                    let sql = "insert into analytics.generations default values
                                returning generation";
                     let generation = sqlx::query_scalar(sql).fetch_one(&mut *transaction).await?;
                     transaction.commit().await?;

@@ -89,7 +89,7 @@ impl Analytics {
 
     /// Takes in some of the events that follow on a generation's checkpoint; `true` if there are none.
     async fn take(&self, at: At, events: &[Arc<Recorded>]) -> Result<bool, Error> {
-        let At { generation, checkpoint } = at;
+        let At { generation, checkpoint, .. } = at;
         let events = following(checkpoint, events)?;
         if events.is_empty() {
             return Ok(true);
@@ -126,7 +126,7 @@ impl Analytics {
         }
         let cells = self.store.get(generation, fold.changed_cells()).await?;
         // If somebody else has gone on meanwhile, what is known now is no longer so.
-        self.store.commit(generation, checkpoint, to, fold.finish(cells)?).await?;
+        self.store.commit(at, to, fold.finish(cells)?).await?;
         Ok(false)
     }
 }
@@ -144,7 +144,7 @@ impl Rebuild {
     /// As there; [`Error::GivenUp`] once another rebuild has begun.
     pub async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
         loop {
-            let at = At { generation: self.generation, checkpoint: self.checkpoint().await? };
+            let at = self.analytics.store.at(self.generation).await?;
             if self.analytics.take(at, events).await? {
                 return Ok(());
             }
@@ -156,7 +156,7 @@ impl Rebuild {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub async fn checkpoint(&self) -> Result<u64, Error> {
-        self.analytics.store.checkpoint(self.generation).await
+        Ok(self.analytics.store.at(self.generation).await?.checkpoint)
     }
 
     /// Puts these in place of those in use.
@@ -168,7 +168,10 @@ impl Rebuild {
         if !self.analytics.store.exchange(self.generation).await? {
             return Err(Error::Behind);
         }
-        self.analytics.sweep().await
+        if let Err(error) = self.analytics.sweep().await {
+            tracing::warn!(%error, "the replaced analytics are removed by the next rebuild");
+        }
+        Ok(())
     }
 }
 

@@ -157,7 +157,7 @@ fn belongs_to(connection: &mut Connection, journal: JournalId) -> Result<bool, r
 }
 
 fn begin(transaction: &Transaction<'_>) -> Result<i64, rusqlite::Error> {
-    let sql = "insert into generations (checkpoint) values (0) returning generation";
+    let sql = "insert into generations default values returning generation";
     transaction.query_row(sql, [], |row| row.get(0))
 }
 
@@ -165,18 +165,19 @@ fn failed(error: rusqlite::Error) -> Error {
     Error::Unavailable(Box::new(error))
 }
 
-fn checkpoint(connection: &Connection, generation: u64) -> Result<u64, Error> {
-    let sql = "select checkpoint from generations where generation = ? and not is_given_up";
-    let found =
-        connection.query_row(sql, [generation as i64], |row| row.get::<_, i64>(0)).optional();
-    match found.map_err(failed)? {
-        Some(checkpoint) => Ok(checkpoint as u64),
-        None => Err(Error::GivenUp),
-    }
+fn at(connection: &Connection, generation: u64) -> Result<At, Error> {
+    let sql = "select revision, checkpoint from generations
+               where generation = ? and not is_given_up";
+    let at = |row: &rusqlite::Row<'_>| {
+        let (revision, checkpoint) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64);
+        Ok(At { generation, revision, checkpoint })
+    };
+    let found = connection.query_row(sql, [generation as i64], at).optional();
+    found.map_err(failed)?.ok_or(Error::GivenUp)
 }
 
 async fn live(readers: &SqlitePool, journal: JournalId) -> Result<At, Error> {
-    let sql = "select live, checkpoint from source join generations on generation = live
+    let sql = "select live, revision, checkpoint from source join generations on generation = live
                where journal = ? and version = ?";
     let row = sqlx::query(sql)
         .bind(journal.0.as_bytes().to_vec())
@@ -185,8 +186,8 @@ async fn live(readers: &SqlitePool, journal: JournalId) -> Result<At, Error> {
         .await
         .map_err(unavailable)?
         .ok_or(Error::Behind)?;
-    let number = |index| row.try_get::<i64, _>(index).map_err(unavailable);
-    Ok(At { generation: number(0)? as u64, checkpoint: number(1)? as u64 })
+    let number = |index| row.try_get::<i64, _>(index).map(|n| n as u64).map_err(unavailable);
+    Ok(At { generation: number(0)?, revision: number(1)?, checkpoint: number(2)? })
 }
 
 async fn page(
@@ -228,8 +229,8 @@ impl Reading for SqliteAnalytics {
 
 #[async_trait]
 impl Store for SqliteAnalytics {
-    async fn checkpoint(&self, generation: u64) -> Result<u64, Error> {
-        self.write(move |connection| checkpoint(connection, generation)).await
+    async fn at(&self, generation: u64) -> Result<At, Error> {
+        self.write(move |connection| at(connection, generation)).await
     }
 
     async fn get(&self, generation: u64, keys: Vec<Key>) -> Result<Vec<(Key, Value)>, Error> {
@@ -273,15 +274,11 @@ impl Store for SqliteAnalytics {
 
     async fn commit(
         &self,
-        generation: u64,
-        from: u64,
+        at: At,
         to: u64,
         rows: Vec<(Key, Option<Value>)>,
     ) -> Result<bool, Error> {
-        self.write(move |connection| {
-            commit(connection, generation as i64, from as i64, to as i64, rows).map_err(failed)
-        })
-        .await
+        self.write(move |connection| commit(connection, at, to as i64, rows).map_err(failed)).await
     }
 
     async fn begin(&self) -> Result<u64, Error> {
@@ -306,7 +303,7 @@ impl Store for SqliteAnalytics {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(failed)?;
-            let next = checkpoint(&transaction, generation)?;
+            let next = at(&transaction, generation)?.checkpoint;
             let exchanged = || {
                 let sql = "update source set live = ? where ? >=
                            (select checkpoint from generations where generation = live)";
@@ -345,15 +342,15 @@ impl Store for SqliteAnalytics {
 
 fn commit(
     connection: &mut Connection,
-    generation: i64,
-    from: i64,
+    at: At,
     to: i64,
     rows: Vec<(Key, Option<Value>)>,
 ) -> Result<bool, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let moved = "update generations set checkpoint = ?
-                 where generation = ? and checkpoint = ? and not is_given_up";
-    if transaction.execute(moved, [to, generation, from])? == 0 {
+    let moved = "update generations set checkpoint = ?, revision = revision + 1
+                 where generation = ? and revision = ? and not is_given_up";
+    let generation = at.generation as i64;
+    if transaction.execute(moved, [to, generation, at.revision as i64])? == 0 {
         return Ok(false);
     }
     {

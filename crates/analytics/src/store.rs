@@ -9,16 +9,21 @@ use crate::Error;
 pub type Key = Vec<u8>;
 pub type Value = Vec<u8>;
 
-/// Which rows are live, and the last position that is in them.
+/// A state of some rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At {
     pub generation: u64,
+    /// How often they were changed.
+    pub revision: u64,
+    /// The last position that is in them.
     pub checkpoint: u64,
 }
 
 /// What reports need of a store.
 #[async_trait]
 pub trait Reading: Send + Sync + 'static {
+    /// The rows in use, as they are now.
+    ///
     /// # Errors
     /// [`Error::Behind`] where there are none of this journal and version.
     async fn live(&self) -> Result<At, Error>;
@@ -40,11 +45,11 @@ pub trait Reading: Send + Sync + 'static {
 /// The port of the store.
 #[async_trait]
 pub trait Store: Reading {
-    /// The last position that is in a generation.
+    /// A generation as it is now.
     ///
     /// # Errors
     /// [`Error::GivenUp`] where it was; [`Error::Unavailable`].
-    async fn checkpoint(&self, generation: u64) -> Result<u64, Error>;
+    async fn at(&self, generation: u64) -> Result<At, Error>;
 
     /// Those of the rows that there are, in any order.
     ///
@@ -64,17 +69,12 @@ pub trait Store: Reading {
     ) -> Result<Vec<(Key, Value)>, Error>;
 
     /// Stores rows, `None` removes one, and moves the checkpoint, in one transaction. `false`, and
-    /// nothing is stored, if the checkpoint isn't `from`.
+    /// nothing is stored, if they have changed since `at`.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: it may have been stored all the same.
-    async fn commit(
-        &self,
-        generation: u64,
-        from: u64,
-        to: u64,
-        rows: Vec<(Key, Option<Value>)>,
-    ) -> Result<bool, Error>;
+    async fn commit(&self, at: At, to: u64, rows: Vec<(Key, Option<Value>)>)
+    -> Result<bool, Error>;
 
     /// Begins another generation, which shows nothing yet, and gives up others that aren't live.
     ///

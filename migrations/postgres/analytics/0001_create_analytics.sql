@@ -10,7 +10,9 @@ create table source (
 create table generations (
     generation bigint generated always as identity primary key,
     -- The last position that its rows show.
-    checkpoint bigint not null,
+    checkpoint bigint not null default 0,
+    -- How often its rows were changed.
+    revision bigint not null default 0,
     is_given_up boolean not null default false
 );
 

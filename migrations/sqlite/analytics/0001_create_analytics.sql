@@ -10,7 +10,9 @@ create table source (
 create table generations (
     generation integer primary key autoincrement,
     -- The last position that its rows show.
-    checkpoint integer not null,
+    checkpoint integer not null default 0,
+    -- How often its rows were changed.
+    revision integer not null default 0,
     is_given_up integer not null default 0 check (is_given_up in (0, 1))
 ) strict;
 

@@ -125,11 +125,16 @@ pub async fn reports_are_what_a_naive_model_makes_of_the_log<A: Adapter>() {
 pub async fn of_two_who_apply_the_same_each_event_counts_once<A: Adapter>() {
     let adapter = A::start().await;
     let store = adapter.open(JOURNAL).await;
-    let [one, other] = [Analytics::new(store.clone()), Analytics::new(store)];
     let mut world = World::new(7);
     for _ in 0..100 {
         world.step();
     }
+    let head = world.history.head();
+    for (user, _) in USERS {
+        world.history.deliver(user, head, DeliveryOutcome::Presumed);
+    }
+    // What arrives at once is stored in parts, and they meet in the middle of it, too.
+    let [one, other] = [2, 3].map(|rows| Analytics::new(store.clone()).storing_at_once(rows));
     for batch in world.history.events().chunks(9) {
         let (one, other) = tokio::join!(one.apply(batch), other.apply(batch));
         one.and(other).expect("both find it done");

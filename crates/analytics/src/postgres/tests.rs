@@ -37,7 +37,7 @@ async fn rows_of_an_older_version_start_anew_and_a_newer_ones_are_left() {
     };
     let store = place.open(JOURNAL).await;
     let at = store.live().await.expect("there are rows");
-    assert!(store.commit(at.generation, 0, 3, Vec::new()).await.expect("stored"));
+    assert!(store.commit(at, 3, Vec::new()).await.expect("stored"));
     set(VERSION + 1).await;
     assert!(matches!(
         PostgresAnalytics::open(database.clone(), JOURNAL).await,

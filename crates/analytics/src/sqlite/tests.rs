@@ -62,7 +62,7 @@ async fn rows_of_another_version_start_anew() {
     let folder = Folder::start().await;
     let store = SqliteAnalytics::open(&folder.path(), JOURNAL).await.expect("they open");
     let at = store.live().await.expect("there are rows");
-    assert!(store.commit(at.generation, 0, 3, Vec::new()).await.expect("stored"));
+    assert!(store.commit(at, 3, Vec::new()).await.expect("stored"));
     let older =
         store.database.write(|connection| connection.execute("update source set version = 0", []));
     older.await.expect("done").expect("stored");
