@@ -255,9 +255,8 @@ parameter!(LogPlace, "must be text", |text| Some(Value::from(text)), {
     "example": "2024-01-01T10:00:00Z",
 });
 parameter!(Time, "must be text", |text| Some(Value::from(text)), {
-    "description": "An RFC 3339 time with its offset",
     "type": "string",
-    "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}.*$",
+    "format": "date-time",
     "example": "2024-01-01T00:00:00Z",
 });
 parameter!(TimeAlone, "must be text", |text| Some(Value::from(text)),
