@@ -7,7 +7,7 @@
 mod tests;
 
 use async_trait::async_trait;
-use sqlx::{Connection, Row};
+use sqlx::Connection;
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
@@ -290,7 +290,7 @@ impl Store for PostgresAnalytics {
                 Box::pin(async move {
                     let mut transaction = connection.begin().await?;
                     // Nobody moves a checkpoint until this is over.
-                    let rows = sqlx::query(
+                    let rows: Vec<(i64, i64)> = sqlx::query_as(
                         "select generation, checkpoint from analytics.generations
                          where not is_given_up order by generation for update",
                     )
@@ -300,18 +300,12 @@ impl Store for PostgresAnalytics {
                         sqlx::query_scalar("select live from analytics.source for update")
                             .fetch_one(&mut *transaction)
                             .await?;
-                    let mut checkpoints = [None, None];
-                    for row in &rows {
-                        let (found, checkpoint): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                        for (of, known) in
-                            [generation as i64, live].into_iter().zip(&mut checkpoints)
-                        {
-                            if found == of {
-                                *known = Some(checkpoint);
-                            }
-                        }
-                    }
-                    let [Some(next), shown] = checkpoints else { return Ok(None) };
+                    let checkpoint = |of| {
+                        let found = rows.iter().find(|(generation, _)| *generation == of);
+                        found.map(|(_, checkpoint)| *checkpoint)
+                    };
+                    let shown = checkpoint(live);
+                    let Some(next) = checkpoint(generation as i64) else { return Ok(None) };
                     if Some(next) < shown {
                         return Ok(Some(false));
                     }

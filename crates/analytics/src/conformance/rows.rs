@@ -27,16 +27,16 @@ pub async fn a_commit_stores_all_of_it_or_nothing<A: Adapter>() {
     for at in [empty, unknown] {
         assert!(!store.commit(at, 9, vec![row(b"a", b"no")]).await.expect("an answer"));
     }
-    let changes = vec![row(b"a", b"2"), (b"c".to_vec(), None), (b"none".to_vec(), None)];
-    assert!(store.commit(stored, 7, changes).await.expect("stored"));
-    let changed = store.live().await.expect("there are rows");
-    assert_eq!((changed.generation, changed.checkpoint), (generation, 7));
+    let others = vec![row(b"a", b"2"), (b"c".to_vec(), None), (b"none".to_vec(), None)];
+    assert!(store.commit(stored, 7, others).await.expect("stored"));
+    let after = store.live().await.expect("there are rows");
+    assert_eq!((after.generation, after.checkpoint), (generation, 7));
     let wanted = [&b"a"[..], b"b\0\xff", b"c", b"none"].map(<[u8]>::to_vec);
     let mut found = store.get(generation, wanted.to_vec()).await.expect("found");
     found.sort();
     assert_eq!(found, [(b"a".to_vec(), b"2".to_vec()), (b"b\0\xff".to_vec(), Vec::new())]);
-    assert!(store.commit(changed, 7, Vec::new()).await.expect("an answer"));
-    assert!(!store.commit(changed, 7, Vec::new()).await.expect("an answer"), "it moved on");
+    assert!(store.commit(after, 7, Vec::new()).await.expect("an answer"));
+    assert!(!store.commit(after, 7, Vec::new()).await.expect("an answer"), "it moved on");
     assert_eq!(store.at(generation).await.expect("it is there").checkpoint, 7);
 }
 
