@@ -95,6 +95,7 @@ pub fn conversation(recorded: &Recorded) -> Option<&str> {
         }
         Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_))
         | Event::Erasures(_) => None,
+        Event::Connections(_) => None,
         Event::Audit(AuditEvent::AuditAccessed(audit)) => match &audit.accessed {
             Accessed::Conversation(accessed) => Some(accessed.conversation_id.as_str()),
             Accessed::Events(accessed) => accessed.conversation_id.as_ref().map(AsRef::as_ref),
@@ -114,7 +115,7 @@ pub fn actor(recorded: &Recorded) -> Option<&str> {
             ConversationEvent::ConversationRead(read) => Some(read.reader_id.as_str()),
             ConversationEvent::MemberJoined(_) => None,
         },
-        Event::Inbox(InboxEvent::NotificationCreated(_)) => None,
+        Event::Inbox(InboxEvent::NotificationCreated(_)) | Event::Connections(_) => None,
         Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_)) => {
             Some(&recorded.stream.aggregate_id)
         }
@@ -137,7 +138,9 @@ fn concerns(recorded: &Recorded, user: &str) -> bool {
         Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
             erased.subject_id.as_str() == user || actor(recorded) == Some(user)
         }
-        Event::Conversation(_) | Event::Inbox(_) | Event::Audit(_) => actor(recorded) == Some(user),
+        Event::Conversation(_) | Event::Inbox(_) | Event::Audit(_) | Event::Connections(_) => {
+            actor(recorded) == Some(user)
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::conversation::MessageSent;
-use crate::{AggregateType, AuditEvent, ConversationEvent, ErasureEvent, InboxEvent};
+use crate::{
+    AggregateType, AuditEvent, ConnectionsEvent, ConversationEvent, ErasureEvent, InboxEvent,
+};
 
 /// An event of any aggregate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,7 @@ pub enum Event {
     Inbox(InboxEvent),
     Audit(AuditEvent),
     Erasures(ErasureEvent),
+    Connections(ConnectionsEvent),
 }
 
 /// Why a stored event can't be read.
@@ -203,6 +206,9 @@ events! {
     Erasures: ErasureEvent {
         SubjectErased = "1",
     }
+    Connections: ConnectionsEvent {
+        ConnectionsSampled = "1",
+    }
 }
 
 impl From<ConversationEvent> for Event {
@@ -231,3 +237,8 @@ impl From<ErasureEvent> for Event {
 
 #[cfg(test)]
 mod tests;
+impl From<ConnectionsEvent> for Event {
+    fn from(event: ConnectionsEvent) -> Self {
+        Self::Connections(event)
+    }
+}

@@ -11,6 +11,7 @@
 //! - an aggregate always hashes to the same [`lane`](stream::StreamId::lane).
 
 pub mod audit;
+pub mod connections;
 pub mod conversation;
 pub mod erasure;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod personal;
 pub mod stream;
 
 pub use audit::{Audit, AuditCommand, AuditEvent};
+pub use connections::{Connections, ConnectionsCommand, ConnectionsEvent};
 pub use conversation::{Conversation, ConversationCommand, ConversationEvent};
 pub use erasure::{ErasureCommand, ErasureEvent, Erasures};
 pub use event::{Event, UnknownEvent};

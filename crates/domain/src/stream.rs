@@ -16,6 +16,7 @@ pub enum AggregateType {
     Inbox,
     Audit,
     Erasures,
+    Connections,
 }
 
 impl AggregateType {
@@ -27,6 +28,7 @@ impl AggregateType {
             Self::Inbox => "inbox",
             Self::Audit => "audit",
             Self::Erasures => "erasures",
+            Self::Connections => "connections",
         }
     }
 }
@@ -51,6 +53,7 @@ impl FromStr for AggregateType {
             "inbox" => Ok(Self::Inbox),
             "audit" => Ok(Self::Audit),
             "erasures" => Ok(Self::Erasures),
+            "connections" => Ok(Self::Connections),
             other => Err(UnknownAggregateType(other.to_owned())),
         }
     }
@@ -84,6 +87,12 @@ impl StreamId {
     #[must_use]
     pub fn erasures() -> Self {
         Self { aggregate_type: AggregateType::Erasures, aggregate_id: "subjects".into() }
+    }
+
+    /// How many were connected, over the whole deployment.
+    #[must_use]
+    pub fn connections() -> Self {
+        Self { aggregate_type: AggregateType::Connections, aggregate_id: "all".into() }
     }
 
     /// The lane of this aggregate, 0 to [`LANES`] − 1: 64-bit FNV-1a over type, a zero byte and id.

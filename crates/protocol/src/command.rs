@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use verbatim_domain::{
-    AuditCommand, ConversationCommand, ConversationId, ErasureCommand, InboxCommand, StreamId,
-    UserId, conversation::MessageSent,
+    AuditCommand, ConnectionsCommand, ConversationCommand, ConversationId, ErasureCommand,
+    InboxCommand, StreamId, UserId, conversation::MessageSent,
 };
 
 use crate::recorded::CommandKey;
@@ -22,6 +22,7 @@ pub enum Command {
     Inbox { user: UserId, command: InboxCommand },
     Audit { accessor: UserId, command: AuditCommand },
     Erasures { command: ErasureCommand },
+    Connections { command: ConnectionsCommand },
 }
 
 impl Command {
@@ -33,6 +34,7 @@ impl Command {
             Self::Inbox { user, .. } => StreamId::inbox(user),
             Self::Audit { accessor, .. } => StreamId::audit(accessor),
             Self::Erasures { .. } => StreamId::erasures(),
+            Self::Connections { .. } => StreamId::connections(),
         }
     }
 }

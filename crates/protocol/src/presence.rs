@@ -151,6 +151,12 @@ impl Replica {
         self.gateways.values().map(|gateway| gateway.sockets.len()).sum()
     }
 
+    /// The number of users with a socket anywhere.
+    #[must_use]
+    pub fn total_users(&self) -> usize {
+        self.users.len()
+    }
+
     /// Every socket.
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {

@@ -107,7 +107,8 @@ fn message(number: u64) -> Result<Append, Failure> {
             content: "Hello there, how are you doing today?".to_owned(),
             attachments: Vec::new(),
             email: Some("user_1@example.com".to_owned()),
-        },
+        }
+        .into(),
     };
     Ok(Append {
         stream: StreamId::conversation(&format!("conv_{stream}").parse()?),

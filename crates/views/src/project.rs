@@ -68,11 +68,11 @@ pub fn project(recorded: &Recorded) -> Option<Change<'_>> {
     let at = recorded.recorded_at;
     let id: &str = &recorded.stream.aggregate_id;
     Some(match &recorded.event {
-        // Audits show in the log alone.
-        Event::Audit(_) => return None,
         Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
             Change::SubjectErased { position, user_id: &erased.subject_id }
         }
+        // Audits show in the log alone, samples in the analytics.
+        Event::Audit(_) | Event::Connections(_) => return None,
         Event::Conversation(event) => match event {
             ConversationEvent::ConversationStarted(started) => Change::ConversationAdded {
                 position,

@@ -1,7 +1,7 @@
 //! Any aggregate's state, and what can be done with it.
 
 use cqrs_es::Aggregate;
-use verbatim_domain::{AggregateType, Audit, Conversation, Erasures, Event, Inbox};
+use verbatim_domain::{AggregateType, Audit, Connections, Conversation, Erasures, Event, Inbox};
 use verbatim_protocol::{Command, Failure};
 
 /// What a command brings about; a parameter of the service so that tests can make one panic.
@@ -13,6 +13,7 @@ pub(crate) enum State {
     Inbox(Inbox),
     Audit(Audit),
     Erasures(Erasures),
+    Connections(Connections),
 }
 
 /// An event of another kind of aggregate stands in the stream.
@@ -26,6 +27,7 @@ impl State {
             AggregateType::Inbox => Self::Inbox(Inbox::default()),
             AggregateType::Audit => Self::Audit(Audit::default()),
             AggregateType::Erasures => Self::Erasures(Erasures::default()),
+            AggregateType::Connections => Self::Connections(Connections::default()),
         }
     }
 
@@ -47,6 +49,9 @@ impl State {
             (Self::Erasures(state), Command::Erasures { command }) => {
                 Ok(state.decide(command).into_iter().map(Event::from).collect())
             }
+            (Self::Connections(state), Command::Connections { command }) => {
+                Ok(state.decide(command).into_iter().map(Event::from).collect())
+            }
             // A command finds its state by its own stream, whose type is that of the command.
             _ => Err(Failure::internal()),
         }
@@ -58,6 +63,7 @@ impl State {
             (Self::Inbox(state), Event::Inbox(event)) => state.apply(event.clone()),
             (Self::Audit(state), Event::Audit(event)) => state.apply(event.clone()),
             (Self::Erasures(state), Event::Erasures(event)) => state.apply(event.clone()),
+            (Self::Connections(state), Event::Connections(event)) => state.apply(event.clone()),
             _ => return Err(Misplaced),
         }
         Ok(())
@@ -69,6 +75,7 @@ impl State {
             Self::Inbox(state) => serde_json::to_string(state),
             Self::Audit(state) => serde_json::to_string(state),
             Self::Erasures(state) => serde_json::to_string(state),
+            Self::Connections(state) => serde_json::to_string(state),
         }
     }
 
@@ -81,6 +88,7 @@ impl State {
             AggregateType::Inbox => serde_json::from_str(json).map(Self::Inbox),
             AggregateType::Audit => serde_json::from_str(json).map(Self::Audit),
             AggregateType::Erasures => serde_json::from_str(json).map(Self::Erasures),
+            AggregateType::Connections => serde_json::from_str(json).map(Self::Connections),
         }
     }
 }

@@ -35,6 +35,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use verbatim_analytics::Reports;
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
 use verbatim_keys::Vault;
@@ -66,6 +67,7 @@ pub struct Ports {
     pub keys: Arc<Vault>,
     /// What proofs for auditors are made from.
     pub seal: Option<Prover>,
+    pub analytics: Reports,
 }
 
 /// The gateway role.

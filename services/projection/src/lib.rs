@@ -1,9 +1,10 @@
 //! What follows from events: read models, pushes, notes for those who were away, and the seal.
 //!
 //! On a message's way this comes after the aggregate service: it hears of committed events on the
-//! feed, or reads them from the journal. Three readers, each with a tail (`tail`) and a
+//! feed, or reads them from the journal. Four readers, each with a tail (`tail`) and a
 //! position of its own, so that none waits for another:
 //! - the projector (`projector`) keeps the views; it has no handle on bus or sockets;
+//! - what is counted (`analytics`) is kept alike, at a slower pace;
 //! - the push reactor (`push`) makes frames for the gateways;
 //! - the offline reactor (`offline`) has a notification made for each message and recipient without
 //!   a socket.
@@ -18,6 +19,7 @@
 //! - push frames are contiguous, and a restarted reactor has a higher epoch;
 //! - the offline reactor's checkpoint passes an event only once all its commands are settled.
 
+mod analytics;
 mod erasures;
 mod members;
 mod metrics;
@@ -43,6 +45,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span};
+use verbatim_analytics::Analytics;
 use verbatim_bus::Bus;
 use verbatim_journal::Journal;
 use verbatim_keys::Vault;
@@ -50,7 +53,7 @@ use verbatim_state::State;
 use verbatim_views::Views;
 
 pub use publisher::Destination;
-pub use rebuild::{check, rebuild};
+pub use rebuild::{catch_up, check, rebuild, rebuild_analytics};
 pub use sealer::{SealSettings, Sealing};
 pub use settings::Settings;
 
@@ -67,6 +70,7 @@ pub struct Ports {
     pub keys: Arc<Vault>,
     /// Without it the log isn't sealed.
     pub sealing: Option<Sealing>,
+    pub analytics: Analytics,
 }
 
 /// The projection service. It may run, end and run again: each run begins where the stores say.
@@ -99,12 +103,19 @@ impl Projection {
         );
         let push = push::run(ports.clone(), settings.clone(), metrics.push.clone(), stop.clone());
         let erasures = erasures::run(ports.clone(), stop.clone());
+        let counting = analytics::run(
+            ports.clone(),
+            settings.clone(),
+            metrics.analytics.clone(),
+            stop.clone(),
+        );
         let offline = offline::run(ports, settings.clone(), metrics.offline.clone(), stop.clone());
         let mut tasks: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)> = vec![
             ("projector", Box::pin(projector)),
             ("push", Box::pin(push)),
             ("offline", Box::pin(offline)),
             ("erasures", Box::pin(erasures)),
+            ("analytics", Box::pin(counting)),
         ];
         if let Some(sealing) = sealing {
             if let Some(destination) = sealing.settings.checkpoints_to.clone() {

@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     pub push: PushMetrics,
     pub offline: OfflineMetrics,
     pub seal: SealMetrics,
+    pub analytics: AnalyticsMetrics,
 }
 
 #[derive(Clone)]
@@ -49,6 +50,12 @@ pub(crate) struct SealMetrics {
     pub halted: Gauge,
 }
 
+#[derive(Clone)]
+pub(crate) struct AnalyticsMetrics {
+    pub lag_events: Gauge,
+    pub apply_seconds: Histogram,
+}
+
 /// 50 µs to 26 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_05, 2.0, 20))
@@ -78,11 +85,13 @@ impl Metrics {
                 departures: Counter::default(),
             },
             seal: SealMetrics::default(),
+            analytics: AnalyticsMetrics { lag_events: Gauge::default(), apply_seconds: seconds() },
         };
         metrics.projector.register(registry);
         metrics.push.register(registry);
         metrics.offline.register(registry);
         metrics.seal.register(registry);
+        metrics.analytics.register(registry);
         metrics
     }
 }
@@ -193,6 +202,21 @@ impl SealMetrics {
             "verbatim_seal_halted",
             "1 once the log was found to be another than the one that was sealed",
             self.halted.clone(),
+        );
+    }
+}
+
+impl AnalyticsMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "verbatim_analytics_lag_events",
+            "Committed events that the analytics do not show yet",
+            self.lag_events.clone(),
+        );
+        registry.register(
+            "verbatim_analytics_apply_seconds",
+            "Time that the analytics took to take a batch in",
+            self.apply_seconds.clone(),
         );
     }
 }

@@ -4,6 +4,8 @@
 //! push may not arrive (a half-open connection): the watch ends when the delivered mark passes what
 //! was pushed, and when the last socket goes before that, what is above the mark is notified then.
 //!
+//! It knows who is connected, so it is also what samples how many are.
+//!
 //! Invariants kept here:
 //! - the checkpoint passes an event only once all its commands are settled, and watches are stored
 //!   with it; so after a crash everything is decided again, and the commands' keys make it once;
@@ -15,6 +17,7 @@ mod ledger;
 mod notify;
 mod presence;
 mod reactor;
+mod sampler;
 mod watches;
 
 use std::sync::Arc;

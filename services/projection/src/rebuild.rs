@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use tokio::sync::mpsc;
-use verbatim_journal::Journal;
+use verbatim_analytics::Analytics;
+use verbatim_journal::Log;
 use verbatim_protocol::Recorded;
 use verbatim_views::{Difference, Rebuild, Rebuildable};
 
-use crate::retry::until_available;
+use crate::retry::{Transient, until_available};
 use crate::tail::journal_head;
 
 /// How many events are read and applied at once.
@@ -25,7 +26,7 @@ const CLOSE: u64 = 10_000;
 /// # Errors
 /// The journal or the views are corrupt, or another rebuild is under way.
 pub async fn rebuild<V: Rebuildable>(
-    journal: &dyn Journal,
+    journal: &dyn Log,
     views: &V,
     mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<u64> {
@@ -52,7 +53,7 @@ pub async fn rebuild<V: Rebuildable>(
 /// # Errors
 /// The journal or the views are corrupt, or another rebuild is under way.
 pub async fn check<V: Rebuildable>(
-    journal: &dyn Journal,
+    journal: &dyn Log,
     views: &V,
     mut progress: impl FnMut(u64, u64),
     tell: &mpsc::Sender<Difference>,
@@ -80,6 +81,48 @@ pub async fn check<V: Rebuildable>(
     }
 }
 
+/// Makes the analytics anew beside those in use, and exchanges them; gives the last position that they
+/// show. `progress` as in [`rebuild`].
+///
+/// # Errors
+/// The journal or the analytics are corrupt, or another rebuild has begun meanwhile.
+pub async fn rebuild_analytics(
+    journal: &dyn Log,
+    analytics: &Analytics,
+    mut progress: impl FnMut(u64, u64),
+) -> anyhow::Result<u64> {
+    let rebuild = analytics.begin_rebuild().await?;
+    let mut done = 0;
+    loop {
+        let fresh = &rebuild;
+        let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
+        done = fill(journal, done, None, apply, &mut progress).await?;
+        match rebuild.exchange().await {
+            // Those in use took in an event that came after the last reading.
+            Err(verbatim_analytics::Error::Behind) => {}
+            exchanged => {
+                exchanged?;
+                return Ok(done);
+            }
+        }
+    }
+}
+
+/// Has the analytics take in what they don't show yet, whoever does so beside; gives the number of
+/// events. `progress` as in [`rebuild`].
+///
+/// # Errors
+/// The journal or the analytics are corrupt.
+pub async fn catch_up(
+    journal: &dyn Log,
+    analytics: &Analytics,
+    progress: impl FnMut(u64, u64),
+) -> anyhow::Result<u64> {
+    let checkpoint = analytics.checkpoint().await?;
+    let apply = |events: Arc<[_]>| async move { analytics.apply(&events).await };
+    Ok(fill(journal, checkpoint, None, apply, progress).await? - checkpoint)
+}
+
 /// Feeds `apply` with every event above `checkpoint`, in order and in batches, until what it has
 /// applied reaches `until`, or else the journal's head; gives the last position. `progress` hears, after each batch,
 /// how far it has come and how far the journal reaches. Where journal or views are unavailable,
@@ -90,15 +133,16 @@ pub async fn check<V: Rebuildable>(
 ///
 /// # Errors
 /// The journal or the views are corrupt.
-async fn fill<A>(
-    journal: &dyn Journal,
+async fn fill<A, E>(
+    journal: &dyn Log,
     checkpoint: u64,
     until: Option<u64>,
     mut apply: impl FnMut(Arc<[Arc<Recorded>]>) -> A,
     mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<u64>
 where
-    A: Future<Output = Result<(), verbatim_views::Error>>,
+    A: Future<Output = Result<(), E>>,
+    E: Transient + std::error::Error + Send + Sync + 'static,
 {
     let mut done = checkpoint;
     let mut head = end(journal, until).await?;
@@ -111,7 +155,7 @@ where
         ensure!(first.position == done + 1, "the journal has a hole at position {}", done + 1);
         let last = last.position;
         let batch: Arc<[_]> = batch.into();
-        until_available("views.apply", || apply(batch.clone()))
+        until_available("apply", || apply(batch.clone()))
             .await
             .with_context(|| format!("applying positions {} to {last}", done + 1))?;
         done = last;
@@ -121,7 +165,7 @@ where
     Ok(done)
 }
 
-async fn end(journal: &dyn Journal, until: Option<u64>) -> anyhow::Result<u64> {
+async fn end(journal: &dyn Log, until: Option<u64>) -> anyhow::Result<u64> {
     match until {
         Some(until) => Ok(until),
         None => journal_head(journal).await,

@@ -25,6 +25,12 @@ impl Transient for verbatim_views::Error {
     }
 }
 
+impl Transient for verbatim_analytics::Error {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Behind)
+    }
+}
+
 impl Transient for verbatim_state::Error {
     fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))

@@ -11,6 +11,9 @@ pub struct Settings {
     /// when the views know of somebody who waits for them. What comes meanwhile is written together:
     /// a write costs almost the same for one event as for a dozen.
     pub longest_rest: Duration,
+    /// How long events are gathered before the analytics take them in, unless somebody is known to wait
+    /// for them, or there are many.
+    pub analytics_pause: Duration,
     /// After this long without news from the feed, a reader asks the journal.
     pub feed_silence: Duration,
     /// After this long without a frame, an empty one tells gateways that the reactor lives.
@@ -36,6 +39,8 @@ pub struct Settings {
     pub departure_page: u32,
     /// The least time between two saves of the offline reactor's checkpoint.
     pub save_interval: Duration,
+    /// Seconds from one sample of the connections to the next; a divisor of 3,600.
+    pub sample_seconds: u64,
 }
 
 impl Default for Settings {
@@ -43,6 +48,7 @@ impl Default for Settings {
         Self {
             batch_events: 1_000,
             longest_rest: Duration::from_millis(10),
+            analytics_pause: Duration::from_millis(500),
             feed_silence: Duration::from_millis(250),
             heartbeat: Duration::from_secs(1),
             frame_bytes: 512 * 1024,
@@ -55,6 +61,7 @@ impl Default for Settings {
             departures_at_once: 4,
             departure_page: 64,
             save_interval: Duration::from_millis(250),
+            sample_seconds: 60,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use tokio::time::{Instant, sleep_until};
 use verbatim_bus::Subscription;
-use verbatim_journal::Journal;
+use verbatim_journal::{Journal, Log};
 use verbatim_protocol::Recorded;
 
 use crate::retry::until_available;
@@ -177,7 +177,7 @@ impl Tail {
 ///
 /// # Errors
 /// The journal is corrupt.
-pub(crate) async fn journal_head(journal: &dyn Journal) -> anyhow::Result<u64> {
+pub(crate) async fn journal_head(journal: &dyn Log) -> anyhow::Result<u64> {
     let head = until_available("journal.head", || journal.head()).await;
     head.context("reading the journal's head")
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use verbatim_analytics::{Analytics, Memory};
 use verbatim_bus::in_process::InProcess;
 use verbatim_bus::{Bus, PresenceMessage, Taken};
 use verbatim_domain::conversation::{
@@ -99,6 +100,7 @@ pub(crate) struct World {
     pub journal: Arc<MemoryJournal>,
     pub views: Arc<MemoryViews>,
     pub state: Arc<MemoryState>,
+    pub analytics: Analytics,
     pub bus: Arc<InProcess>,
     pub keys: Arc<Vault>,
     pub metrics: Metrics,
@@ -113,6 +115,7 @@ impl World {
             journal: Arc::new(MemoryJournal::new(changes.clone())),
             views: Arc::new(MemoryViews::new(changes.clone())),
             state: Arc::new(MemoryState::new(changes.clone())),
+            analytics: Analytics::new(Arc::new(Memory::default())),
             bus: Arc::new(InProcess::default()),
             keys: MemoryKeys::vault(),
             metrics: Metrics::register(&mut Registry::default()),
@@ -129,6 +132,7 @@ impl World {
             state: self.state.clone(),
             keys: self.keys.clone(),
             sealing: None,
+            analytics: self.analytics.clone(),
         }
     }
 
@@ -324,6 +328,7 @@ pub(crate) fn settings() -> Settings {
         presence_settle: Duration::ZERO,
         gateway_silence: NEVER,
         save_interval: Duration::from_millis(5),
+        sample_seconds: u64::MAX,
         ..Settings::default()
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use verbatim_analytics::{Analytics, SqliteAnalytics};
 use verbatim_bus::in_process::InProcess;
 use verbatim_bus::{Bus, Taken};
 use verbatim_domain::conversation::{Author, PersonalMessage, SendMessage};
@@ -55,6 +56,8 @@ impl Life {
         let id = journal.id();
         let views = SqliteViews::open(&folder.join("views.sqlite"), id).await.expect("views");
         let state = SqliteState::open(&folder.join("state.sqlite"), id).await.expect("a state");
+        let analytics = SqliteAnalytics::open(&folder.join("analytics.sqlite"), id).await;
+        let analytics = analytics.expect("analytics");
         let (journal, views) = (Arc::new(journal), Arc::new(views));
         let bus = Arc::new(InProcess::default());
         let ports = Ports {
@@ -64,12 +67,14 @@ impl Life {
             state: Arc::new(state),
             keys,
             sealing: None,
+            analytics: Analytics::new(Arc::new(analytics)),
         };
         let settings = Settings {
             feed_silence: Duration::from_millis(50),
             presence_settle: Duration::ZERO,
             startup_grace: Duration::from_millis(100),
             departure_grace: Duration::ZERO,
+            sample_seconds: u64::MAX,
             ..Settings::default()
         };
         let stop = CancellationToken::new();
@@ -199,6 +204,7 @@ fn decide(command: &Command, past: impl Iterator<Item = Event>) -> Result<Vec<Ev
             Ok(Erasures::default().decide(command).into_iter().map(Event::from).collect())
         }
         Command::Audit { .. } => unreachable!("no reactor audits"),
+        Command::Connections { .. } => unreachable!("it is too early for a sample"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
+use verbatim_analytics::{Analytics, PostgresAnalytics, SqliteAnalytics};
 use verbatim_bus::Bus;
 use verbatim_journal::{Journal, Log, PostgresJournal, SqliteJournal};
 use verbatim_keys::SqliteKeys;
@@ -33,6 +34,7 @@ pub struct Stores {
     pub state: Arc<SqliteState>,
     pub keys: Arc<SqliteKeys>,
     pub seal: Arc<SqliteSeal>,
+    pub analytics: Analytics,
 }
 
 impl Stores {
@@ -43,12 +45,14 @@ impl Stores {
         let state = SqliteState::open(&folder.state(), journal.id()).await?;
         let keys = SqliteKeys::open(&folder.keys()).await?;
         let seal = SqliteSeal::open(&folder.seal()).await?;
+        let analytics = SqliteAnalytics::open(&folder.analytics(), journal.id()).await?;
         Ok(Self {
             journal: Arc::new(journal),
             views: Arc::new(views),
             state: Arc::new(state),
             keys: Arc::new(keys),
             seal: Arc::new(seal),
+            analytics: Analytics::new(Arc::new(analytics)),
         })
     }
 
@@ -65,7 +69,7 @@ impl Stores {
             Request::Backup { out } => backup_to(&self.journal, &out).await,
             Request::Rebuild => {
                 let progress = |done, of| answering.progress(done, of);
-                rebuild_views(&*self.journal, &*self.views, progress).await
+                rebuild_all(&*self.journal, &*self.views, &self.analytics, progress).await
             }
             Request::Check => {
                 let progress = |done, of| answering.progress(done, of);
@@ -78,13 +82,15 @@ impl Stores {
     }
 }
 
-async fn rebuild_views<V: Rebuildable>(
+async fn rebuild_all<V: Rebuildable>(
     journal: &dyn Journal,
     views: &V,
-    progress: impl FnMut(u64, u64),
+    analytics: &Analytics,
+    mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<String> {
-    let events = verbatim_projection::rebuild(journal, views, progress).await?;
-    Ok(format!("the views were made anew from {events} events"))
+    let events = verbatim_projection::rebuild(journal, views, &mut progress).await?;
+    let counted = verbatim_projection::rebuild_analytics(journal, analytics, progress).await?;
+    Ok(format!("the views were made anew from {events} events, the analytics from {counted}"))
 }
 
 /// Holds the views in use against ones made anew, and tells of each difference; gives the position
@@ -145,8 +151,8 @@ pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
         let folder = DataFolder::existing(&args.store.data.data_dir)?;
         let request = if args.check { Request::Check } else { Request::Rebuild };
         in_process_or_by_asking(&folder, &request, async |stores, shown| {
-            let Stores { journal, views, .. } = stores;
-            make_or_check(&*journal, &*views, args.check, shown).await
+            let Stores { journal, views, analytics, .. } = stores;
+            make_or_check(&*journal, &*views, &analytics, args.check, shown).await
         })?
     };
     ensure!(differences == 0, "the views in use are not what the log makes of them");
@@ -158,15 +164,19 @@ pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
 async fn rebuild_in_database(url: &SecretString, check: bool) -> anyhow::Result<u64> {
     let database = Database::connect(url.expose_secret(), 8).await.context("DATABASE_URL")?;
     let journal = PostgresJournal::open(database.clone()).await?;
-    let views = PostgresViews::open_reader(database, journal.id()).await?;
+    let views = PostgresViews::open_reader(database.clone(), journal.id()).await?;
+    PostgresAnalytics::migrate(&database).await?;
+    let analytics = PostgresAnalytics::open(database, journal.id()).await?;
+    let analytics = Analytics::new(Arc::new(analytics));
     let shown = Shown::default();
-    let message = make_or_check(&journal, &views, check, &shown).await;
+    let message = make_or_check(&journal, &views, &analytics, check, &shown).await;
     shown.end(message)
 }
 
 async fn make_or_check<V: Rebuildable>(
     journal: &dyn Journal,
     views: &V,
+    analytics: &Analytics,
     check: bool,
     shown: &Shown,
 ) -> anyhow::Result<String> {
@@ -177,7 +187,7 @@ async fn make_or_check<V: Rebuildable>(
         let (position, differences) = tokio::join!(checking, shown.differences(found));
         Ok(checked(position?, differences))
     } else {
-        rebuild_views(journal, views, progress).await
+        rebuild_all(journal, views, analytics, progress).await
     }
 }
 

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
+use verbatim_analytics::By;
 use verbatim_audit::{Bound, EventType};
 use verbatim_domain::{ConversationId, UserId};
+use verbatim_protocol::Timestamp;
 
 use crate::refusal::{EXIT_CODES, PROOF_EXIT_CODES, VERIFY_EXIT_CODES};
 use crate::replay::Speed;
@@ -34,7 +36,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a data folder from a backup.
     Restore(RestoreArgs),
-    /// Make the read models anew from the journal, in a running server or a stopped one; or check them.
+    /// Make the read models and the analytics anew from the journal, in a running server or a stopped
+    /// one; or check the read models.
     Rebuild(RebuildArgs),
     /// Ask the server that listens here whether it is ready; exit code 1 if it isn't.
     Health(HealthArgs),
@@ -64,6 +67,9 @@ pub enum Command {
     VerifyProof(VerifyProofArgs),
     /// Print the public key that the log's checkpoints are signed with, and nothing else.
     SealKey(SealKeyArgs),
+    /// Show what the log amounts to: messages, users, deliveries, answers and connections by hour or
+    /// day. Of a stopped server's log or beside a running one.
+    Stats(StatsArgs),
     /// Commands that could not be handled and were set aside.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -153,6 +159,11 @@ pub struct ServeArgs {
     /// Who may list all connections: `everyone`, or `admins`.
     #[arg(long, env = "CONNECTION_LIST", default_value = "everyone", value_name = "WHO")]
     pub connection_list: String,
+
+    /// Seconds from one sample of how many are connected to the next, for the analytics; an hour is
+    /// divided by it without a rest. What hasn't changed is not recorded.
+    #[arg(long, env = "CONNECTIONS_SAMPLE_SECONDS", default_value = "60", value_name = "SECONDS")]
+    pub connections_sample_seconds: String,
 
     #[command(flatten)]
     pub seal: SealArgs,
@@ -613,4 +624,29 @@ pub struct AsOfArgs {
     /// Only this conversation; repeat it for several. Without it, all that there were.
     #[arg(long = "conversation", value_name = "ID")]
     pub conversations: Vec<ConversationId>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct StatsArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// From the hour or day that this time is in, such as 2024-01-01T10:00:00Z. Without it, 24 hours or
+    /// 30 days until --to.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Timestamp>,
+
+    /// To the hour or day that this time is in, which is included. Without it, until now.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Timestamp>,
+
+    /// `hour` or `day`; or one of these and `conversation` or `role` after a comma: `day,role`.
+    #[arg(long, default_value = "day", value_name = "HOW")]
+    pub by: By,
+
+    /// As JSON: an object with a list for each of messages, users, deliveries, responses and
+    /// connections, as the REST calls give them.
+    #[arg(long)]
+    pub json: bool,
 }

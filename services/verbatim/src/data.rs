@@ -44,6 +44,10 @@ impl DataFolder {
         self.root.join("views.sqlite")
     }
 
+    pub fn analytics(&self) -> PathBuf {
+        self.root.join("analytics.sqlite")
+    }
+
     pub fn state(&self) -> PathBuf {
         self.root.join("state.sqlite")
     }

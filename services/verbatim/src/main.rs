@@ -19,6 +19,7 @@ mod seal_key;
 mod serve;
 mod settings;
 mod source;
+mod stats;
 mod token;
 mod verify;
 mod verify_proof;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::VerifyProof(args)) => verify_proof::run(&args),
         Some(Command::SealKey(args)) => seal_key::run(&args),
+        Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::DeadLetters(command)) => dead_letters::run(command),

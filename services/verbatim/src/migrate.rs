@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
+use verbatim_analytics::PostgresAnalytics;
 use verbatim_journal::PostgresJournal;
 use verbatim_keys::PostgresKeys;
 use verbatim_postgres::Database;
@@ -33,5 +34,6 @@ pub async fn all(database: &Database) -> anyhow::Result<()> {
     PostgresSeal::migrate(database).await?;
     PostgresViews::migrate(database).await?;
     PostgresKeys::migrate(database).await?;
+    PostgresAnalytics::migrate(database).await?;
     Ok(())
 }

@@ -34,6 +34,8 @@ pub struct Serve {
     /// Whether the secret is the data folder's own, so that `verbatim token` alone makes tokens.
     pub own_secret: bool,
     pub seal: Seal,
+    /// Between two samples of the connections.
+    pub sample_seconds: u64,
     pub log: LogSettings,
 }
 
@@ -122,6 +124,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         "admins" => ConnectionList::Admins,
         other => bail!("CONNECTION_LIST: {other:?} is neither `everyone` nor `admins`"),
     };
+    let sample_seconds = sample_seconds(&args.connections_sample_seconds)?;
     expected_claims(args.jwt_issuer.as_deref(), args.jwt_audience.as_deref())?;
     let seal = seal::seal(&args.seal)?;
     let key = key(args)?;
@@ -166,7 +169,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         ping_timeout,
         shutdown_timeout: Duration::from_secs(8),
     };
-    Ok((Serve { listen, gateway, master_key, own_secret, seal, log }, form))
+    Ok((Serve { listen, gateway, master_key, own_secret, sample_seconds, seal, log }, form))
 }
 
 /// The cluster form, if it is asked for.
@@ -207,6 +210,16 @@ fn cluster(args: &ClusterArgs) -> anyhow::Result<Option<Box<Cluster>>> {
         nats: nats(nats_url, args, &roles)?,
         roles,
     })))
+}
+
+/// Samples are of full hours' parts, so that each belongs to one hour.
+fn sample_seconds(text: &str) -> anyhow::Result<u64> {
+    match text.parse() {
+        Ok(seconds @ 1..=3_600) if 3_600 % seconds == 0 => Ok(seconds),
+        _ => bail!(
+            "CONNECTIONS_SAMPLE_SECONDS: {text:?} is no whole number that 3600 can be divided by"
+        ),
+    }
 }
 
 /// A URL of `PostgreSQL`'s. Never shown: it may hold a password.

@@ -15,6 +15,7 @@ fn decode(event_type: &str, version: &str, payload: &str) -> Event {
         AggregateType::Inbox,
         AggregateType::Audit,
         AggregateType::Erasures,
+        AggregateType::Connections,
     ];
     let mut decoded =
         types.map(|kind| Event::decode(kind, event_type, version, payload)).into_iter();

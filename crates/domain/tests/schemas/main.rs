@@ -12,6 +12,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 use verbatim_domain::audit::{AuditAccessed, RecordAccess};
+use verbatim_domain::connections::{ConnectionsSampled, SampleConnections};
 use verbatim_domain::conversation::{
     ConversationRead, ConversationStarted, CreateGroup, MarkRead, MemberJoined, MessageSent,
     SendMessage,
@@ -22,7 +23,8 @@ use verbatim_domain::inbox::{
     ReadNotifications,
 };
 use verbatim_domain::{
-    AuditCommand, ConversationCommand, ErasureCommand, Event, InboxCommand, Sealed,
+    AuditCommand, ConnectionsCommand, ConversationCommand, ErasureCommand, Event, InboxCommand,
+    Sealed,
 };
 
 /// Commands have had one version so far.
@@ -50,6 +52,7 @@ fn events() -> BTreeMap<String, Schema> {
         ("DeliveryAdvanced", schema::<DeliveryAdvanced>()),
         ("AuditAccessed", schema::<AuditAccessed>()),
         ("SubjectErased", schema::<SubjectErased>()),
+        ("ConnectionsSampled", schema::<ConnectionsSampled>()),
     ]);
     assert!(schemas.keys().eq(Event::TYPES.iter().map(|(name, _)| name).collect::<BTreeSet<_>>()));
     Event::TYPES
@@ -71,6 +74,7 @@ fn commands() -> BTreeMap<String, Schema> {
         ("AdvanceDelivery", schema::<AdvanceDelivery>()),
         ("RecordAccess", schema::<RecordAccess>()),
         ("EraseSubject", schema::<EraseSubject>()),
+        ("SampleConnections", schema::<SampleConnections>()),
     ]
     .map(|(name, schema)| (format!("{name}.v{COMMAND_VERSION}"), schema))
     .into()
@@ -140,6 +144,7 @@ fn every_command_has_its_schema() {
         schema::<InboxCommand>(),
         schema::<AuditCommand>(),
         schema::<ErasureCommand>(),
+        schema::<ConnectionsCommand>(),
     ] {
         let variants = variants.get("oneOf").and_then(|one_of| one_of.as_array()).expect("an enum");
         for variant in variants {

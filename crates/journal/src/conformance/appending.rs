@@ -277,6 +277,7 @@ pub async fn what_was_appended_is_what_is_read<P: Place>() {
             Event::Inbox(_) => StreamId::inbox(&"user_1".parse().expect("an id")),
             Event::Audit(_) => StreamId::audit(&"user_1".parse().expect("an id")),
             Event::Erasures(_) => StreamId::erasures(),
+            Event::Connections(_) => StreamId::connections(),
         };
         let append = Append {
             stream,

@@ -5,7 +5,9 @@ use std::io;
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use postgres_es::PostgresEventRepository;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use verbatim_domain::{AggregateType, Audit, Conversation, Erasures, Event, Inbox, StreamId};
+use verbatim_domain::{
+    AggregateType, Audit, Connections, Conversation, Erasures, Event, Inbox, StreamId,
+};
 use verbatim_postgres::PATIENCE;
 
 use super::PostgresJournal;
@@ -67,6 +69,7 @@ async fn read_page(
         AggregateType::Inbox => repository.get_last_events::<Inbox>(id, after).await,
         AggregateType::Audit => repository.get_last_events::<Audit>(id, after).await,
         AggregateType::Erasures => repository.get_last_events::<Erasures>(id, after).await,
+        AggregateType::Connections => repository.get_last_events::<Connections>(id, after).await,
     }
 }
 

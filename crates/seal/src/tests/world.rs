@@ -72,7 +72,8 @@ impl<S: Stage> World<S> {
                         content: format!("message {n}, \"quoted\" 🦀\u{1}"),
                         attachments: Vec::new(),
                         email: None,
-                    },
+                    }
+                    .into(),
                 })
                 .into(),
             ],

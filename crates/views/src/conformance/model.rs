@@ -126,6 +126,7 @@ impl Model {
                 let user_id = erased.subject_id.clone();
                 self.refreshes.push(Push::Erased(Erased { position, user_id }));
             }
+            Event::Audit(_) | Event::Connections(_) => {}
         }
     }
 

@@ -22,6 +22,11 @@ pub enum Kind {
     AuditConsistencyGet,
     AuditCheckpointsGet,
     AuditKeysGet,
+    AnalyticsMessagesGet,
+    AnalyticsUsersGet,
+    AnalyticsDeliveriesGet,
+    AnalyticsResponsesGet,
+    AnalyticsConnectionsGet,
 }
 
 impl Kind {
@@ -63,6 +68,11 @@ impl Kind {
             Self::AuditConsistencyGet => "audit-consistency:get",
             Self::AuditCheckpointsGet => "audit-checkpoints:get",
             Self::AuditKeysGet => "audit-keys:get",
+            Self::AnalyticsMessagesGet => "analytics-messages:get",
+            Self::AnalyticsUsersGet => "analytics-users:get",
+            Self::AnalyticsDeliveriesGet => "analytics-deliveries:get",
+            Self::AnalyticsResponsesGet => "analytics-responses:get",
+            Self::AnalyticsConnectionsGet => "analytics-connections:get",
         }
     }
 
@@ -86,6 +96,11 @@ impl Kind {
             Self::AuditConsistencyGet => "audit-consistency:receive",
             Self::AuditCheckpointsGet => "audit-checkpoints:receive",
             Self::AuditKeysGet => "audit-keys:receive",
+            Self::AnalyticsMessagesGet => "analytics-messages:receive",
+            Self::AnalyticsUsersGet => "analytics-users:receive",
+            Self::AnalyticsDeliveriesGet => "analytics-deliveries:receive",
+            Self::AnalyticsResponsesGet => "analytics-responses:receive",
+            Self::AnalyticsConnectionsGet => "analytics-connections:receive",
         }
     }
 }
@@ -115,6 +130,7 @@ mod tests {
             "message:edit",
             "deliveries:get",
             "audit-events:get",
+            "analytics-messages:get",
             "message:receive",
             "MESSAGE:SEND",
         ] {

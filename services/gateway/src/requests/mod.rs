@@ -5,6 +5,7 @@
 //! Socket.IO and REST send as it is.
 
 mod acks;
+mod analytics;
 mod audit;
 mod connections;
 mod conversations;
@@ -212,6 +213,13 @@ impl Requests {
                 self.answered(kind, started, seal::checkpoints(core, caller, payload))
             }
             Kind::AuditKeysGet => self.answered(kind, started, seal::keys(core, caller, payload)),
+            Kind::AnalyticsMessagesGet
+            | Kind::AnalyticsUsersGet
+            | Kind::AnalyticsDeliveriesGet
+            | Kind::AnalyticsResponsesGet
+            | Kind::AnalyticsConnectionsGet => {
+                self.answered(kind, started, analytics::get(core, caller, kind, payload))
+            }
         }
     }
 
@@ -259,6 +267,11 @@ impl Requests {
     /// What proves that the log is what it was. REST only; the caller is an admin.
     pub fn audit_seal(&self, caller: &Arc<Caller>, kind: Kind, payload: &str) -> AnswerFuture {
         self.take(caller, kind, Some(payload))
+    }
+
+    /// What the log amounts to: one of the lists of analytics. REST only; the caller is an admin.
+    pub fn analytics(&self, caller: &Arc<Caller>, list: Kind, payload: &str) -> AnswerFuture {
+        self.take(caller, list, Some(payload))
     }
 
     /// Counts the outcome, whenever there is one.

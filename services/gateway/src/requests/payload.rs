@@ -262,6 +262,17 @@ pub struct AuditCheckpointsGet {
     pub limit: Option<u32>,
 }
 
+/// Which figures.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalyticsGet {
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub by: Option<String>,
+    pub cursor: Option<String>,
+    pub limit: Option<u32>,
+}
+
 fn number(field: &str, value: Option<u64>) -> Result<(), Failure> {
     match value {
         Some(value) if value > MAX_NUMBER => Err(refused(field, "must be at most 2^53 - 1")),
@@ -424,6 +435,12 @@ impl AuditCheckpointsGet {
 }
 
 impl AuditConversationGet {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        limit(self.limit)
+    }
+}
+
+impl AnalyticsGet {
     pub(super) fn check(&self) -> Result<(), Failure> {
         limit(self.limit)
     }

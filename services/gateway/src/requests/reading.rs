@@ -10,7 +10,7 @@ use verbatim_views::{self as views, PageRequest};
 use super::Core;
 
 /// How long a read waits for the views.
-const READ_WAIT: Duration = Duration::from_secs(2);
+pub(super) const READ_WAIT: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Waits until the views show everything that was committed before this call, and returns the

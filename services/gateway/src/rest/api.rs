@@ -4,6 +4,7 @@ use http::header::ACCEPT;
 use poem::Request;
 use poem_openapi::{OpenApi, Tags};
 use serde_json::{Map, Value};
+use verbatim_analytics::By;
 use verbatim_audit::EventType;
 use verbatim_domain::{ConversationId, MessageId, UserId};
 use verbatim_protocol::client::NoExtra;
@@ -16,7 +17,8 @@ use super::contract::{
     Status,
 };
 use super::extract::{
-    Authorized, Cursor, Flag, InBody, InQuery, Limit, LogPlace, LogSize, Path, Sequence, shared,
+    Authorized, Cursor, Flag, InBody, InQuery, Limit, LogPlace, LogSize, Path, Sequence, Time,
+    TimeAlone, shared,
 };
 use crate::requests::{Answer, Kind, payload};
 use crate::settings::PublicUrl;
@@ -38,6 +40,8 @@ enum Tag {
     Stream,
     /// What was recorded, and what stood when. For admins.
     Audit,
+    /// What the log amounts to. For admins.
+    Analytics,
     /// For those who keep the server running.
     Operations,
 }
@@ -470,6 +474,154 @@ impl Api {
         caller.ask_of_the_seal(Kind::AuditKeysGet, Map::new()).await.into()
     }
 
+    /// Messages that were sent
+    ///
+    /// How many in each hour or day (of UTC). Buckets in which nothing happened are left out, here and in
+    /// the lists below; what each figure means is said at length in the project's docs/analytics.md.
+    ///
+    /// For admins.
+    #[oai(
+        path = "/app/analytics/messages",
+        method = "get",
+        tag = "Tag::Analytics",
+        operation_id = "getAnalyticsMessages"
+    )]
+    async fn analytics_messages(
+        &self,
+        caller: Authorized,
+        /// From the hour or day that this is in; from the beginning when left out.
+        from: InQuery<Time>,
+        /// To the hour or day that this is in, which is included.
+        to: InQuery<Time>,
+        /// How figures are told apart; by day when left out.
+        by: InQuery<By>,
+        /// The `nextCursor` of the page before; `from`, `to` and `by` are ignored then.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::MessagesFigures> {
+        let payload = figures(from, to, by, cursor, limit);
+        caller.ask_for_figures(Kind::AnalyticsMessagesGet, payload).await.into()
+    }
+
+    /// Users who sent a message
+    ///
+    /// How many different ones in each hour or day. A day's are not the sum of its hours'.
+    ///
+    /// For admins.
+    #[oai(
+        path = "/app/analytics/users",
+        method = "get",
+        tag = "Tag::Analytics",
+        operation_id = "getAnalyticsUsers"
+    )]
+    async fn analytics_users(
+        &self,
+        caller: Authorized,
+        /// From the hour or day that this is in; from the beginning when left out.
+        from: InQuery<Time>,
+        /// To the hour or day that this is in, which is included.
+        to: InQuery<Time>,
+        /// How figures are told apart; by day when left out.
+        by: InQuery<By>,
+        /// The `nextCursor` of the page before; `from`, `to` and `by` are ignored then.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::UsersFigures> {
+        let payload = figures(from, to, by, cursor, limit);
+        caller.ask_for_figures(Kind::AnalyticsUsersGet, payload).await.into()
+    }
+
+    /// What became of messages
+    ///
+    /// Of those that were sent in each hour or day, once for each recipient: whether they have arrived by
+    /// now, and how long that took.
+    ///
+    /// For admins.
+    #[oai(
+        path = "/app/analytics/deliveries",
+        method = "get",
+        tag = "Tag::Analytics",
+        operation_id = "getAnalyticsDeliveries"
+    )]
+    async fn analytics_deliveries(
+        &self,
+        caller: Authorized,
+        /// From the hour or day that this is in; from the beginning when left out.
+        from: InQuery<Time>,
+        /// To the hour or day that this is in, which is included.
+        to: InQuery<Time>,
+        /// How figures are told apart; by day when left out.
+        by: InQuery<By>,
+        /// The `nextCursor` of the page before; `from`, `to` and `by` are ignored then.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::DeliveriesFigures> {
+        let payload = figures(from, to, by, cursor, limit);
+        caller.ask_for_figures(Kind::AnalyticsDeliveriesGet, payload).await.into()
+    }
+
+    /// How long agents took to answer
+    ///
+    /// Of what users asked in each hour or day: from a user's first message that waits for an answer to
+    /// the next message of an agent in the conversation.
+    ///
+    /// For admins.
+    #[oai(
+        path = "/app/analytics/responses",
+        method = "get",
+        tag = "Tag::Analytics",
+        operation_id = "getAnalyticsResponses"
+    )]
+    async fn analytics_responses(
+        &self,
+        caller: Authorized,
+        /// From the hour or day that this is in; from the beginning when left out.
+        from: InQuery<Time>,
+        /// To the hour or day that this is in, which is included.
+        to: InQuery<Time>,
+        /// How figures are told apart; by day when left out.
+        by: InQuery<By>,
+        /// The `nextCursor` of the page before; `from`, `to` and `by` are ignored then.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::ResponsesFigures> {
+        let payload = figures(from, to, by, cursor, limit);
+        caller.ask_for_figures(Kind::AnalyticsResponsesGet, payload).await.into()
+    }
+
+    /// How many were connected
+    ///
+    /// In each hour or day. They are told apart by time alone.
+    ///
+    /// For admins.
+    #[oai(
+        path = "/app/analytics/connections",
+        method = "get",
+        tag = "Tag::Analytics",
+        operation_id = "getAnalyticsConnections"
+    )]
+    async fn analytics_connections(
+        &self,
+        caller: Authorized,
+        /// From the hour or day that this is in; from the beginning when left out.
+        from: InQuery<Time>,
+        /// To the hour or day that this is in, which is included.
+        to: InQuery<Time>,
+        /// How figures are told apart; by day when left out.
+        by: InQuery<TimeAlone>,
+        /// The `nextCursor` of the page before; `from`, `to` and `by` are ignored then.
+        cursor: InQuery<Cursor>,
+        /// Entries of a page, 50 unless given.
+        limit: InQuery<Limit>,
+    ) -> Reply<contract::ConnectionsFigures> {
+        let payload = figures(from, to, by, cursor, limit);
+        caller.ask_for_figures(Kind::AnalyticsConnectionsGet, payload).await.into()
+    }
+
     /// Whether the server runs
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operations", operation_id = "getHealth")]
     async fn healthz(&self) -> Reply<contract::Healthy> {
@@ -501,6 +653,17 @@ fn wants_lines(request: &Request) -> bool {
 /// The parameters that were given, as a payload.
 fn object<const N: usize>(entries: [(&str, Option<Value>); N]) -> Map<String, Value> {
     entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// What the lists of analytics are asked by.
+fn figures<B>(
+    from: InQuery<Time>,
+    to: InQuery<Time>,
+    by: InQuery<B>,
+    cursor: InQuery<Cursor>,
+    limit: InQuery<Limit>,
+) -> Map<String, Value> {
+    object([("from", from.0), ("to", to.0), ("by", by.0), ("cursor", cursor.0), ("limit", limit.0)])
 }
 
 /// A payload whose conversation is the path's, whatever the body says.

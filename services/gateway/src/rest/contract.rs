@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
+use verbatim_analytics::{self as analytics, Row};
 use verbatim_proof::Proof;
 use verbatim_protocol::client::{
     Acknowledged, Conversation, Delivery, Duplicate, Message, More, Notification, Success,
@@ -83,6 +84,11 @@ contract!(AuditProofGet, Success<Proof>, FOUND, [BadRequest, NotFound]);
 contract!(AuditConsistencyGet, Success<Proof>, FOUND, [BadRequest, NotFound]);
 contract!(AuditCheckpointsGet, Success<Vec<SealedCheckpoint>, More>, FOUND, [BadRequest]);
 contract!(AuditKeysGet, Success<Keys>, FOUND, []);
+contract!(MessagesFigures, Success<Vec<Row<analytics::Messages>>, More>, FOUND, [BadRequest]);
+contract!(UsersFigures, Success<Vec<Row<analytics::Users>>, More>, FOUND, [BadRequest]);
+contract!(DeliveriesFigures, Success<Vec<Row<analytics::Deliveries>>, More>, FOUND, [BadRequest]);
+contract!(ResponsesFigures, Success<Vec<Row<analytics::Responses>>, More>, FOUND, [BadRequest]);
+contract!(ConnectionsFigures, Success<Vec<Row<analytics::Connections>>, More>, FOUND, [BadRequest]);
 contract!(StreamAck, Success<Acknowledged>, DONE, [BadRequest, CursorExpired] with body);
 contract!(Healthy, Success<Health>, FOUND, [] for everyone);
 contract!(Ready, Success<Health>, FOUND, [Unavailable] for everyone);

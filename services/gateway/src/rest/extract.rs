@@ -15,6 +15,7 @@ use poem_openapi::registry::{
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
+use verbatim_analytics::By;
 use verbatim_audit::EventType;
 use verbatim_domain::{ConversationId, UserId};
 use verbatim_protocol::{ErrorCode, Failure};
@@ -73,6 +74,16 @@ impl Authorized {
     ) -> Result<Answer, Failure> {
         let payload = Value::Object(payload).to_string();
         self.shared.requests.audit_seal(&self.caller, kind, &payload).await
+    }
+
+    /// Asks what the log amounts to.
+    pub async fn ask_for_figures(
+        &self,
+        list: Kind,
+        payload: Map<String, Value>,
+    ) -> Result<Answer, Failure> {
+        let payload = Value::Object(payload).to_string();
+        self.shared.requests.analytics(&self.caller, list, &payload).await
     }
 
     /// Asks what became of a message.
@@ -218,6 +229,10 @@ pub(super) struct Flag;
 pub(super) struct LogSize;
 /// A place in the log.
 pub(super) struct LogPlace;
+/// A time.
+pub(super) struct Time;
+/// How connections are told apart.
+pub(super) struct TimeAlone;
 
 macro_rules! parameter {
     ($name:ident, $rule:literal, $read:expr, $schema:tt) => {
@@ -261,6 +276,13 @@ parameter!(LogPlace, "must be text", |text| Some(Value::from(text)), {
     "pattern": "^([1-9][0-9]{0,17}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}.*)$",
     "example": "2024-01-01T10:00:00Z",
 });
+parameter!(Time, "must be text", |text| Some(Value::from(text)), {
+    "type": "string",
+    "format": "date-time",
+    "example": "2024-01-01T00:00:00Z",
+});
+parameter!(TimeAlone, "must be text", |text| Some(Value::from(text)),
+    { "type": "string", "enum": ["hour", "day"], "default": "day" });
 parameter!(Flag, "must be true or false", |text| text.parse::<bool>().ok().map(Value::from),
     { "type": "boolean" });
 
@@ -276,7 +298,7 @@ macro_rules! text_parameter {
     };
 }
 
-text_parameter! { ConversationId UserId EventType }
+text_parameter! { By ConversationId UserId EventType }
 
 /// A JSON object in the body. Without `REQUIRED`, no body counts as `{}`.
 pub(super) struct InBody<T, const REQUIRED: bool = true>(

@@ -22,6 +22,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use verbatim_analytics::{Analytics, Memory};
+use verbatim_journal::Log;
 use verbatim_protocol::Timestamp;
 
 use crate::settings::{ConnectionList, Limits, Origins, Settings, TokenKey, TokenSettings};
@@ -76,6 +78,7 @@ impl Running {
             views: world.clone(),
             keys: world.keys.clone(),
             seal: None,
+            analytics: Analytics::new(Arc::new(Memory::default())).reports(Log::id(&*world)),
         };
         let mut registry = Registry::default();
         let gateway = Gateway::new(ports, settings, &mut registry).expect("the key is good");

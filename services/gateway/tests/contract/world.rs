@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use verbatim_analytics::{Analytics, Memory};
 use verbatim_bus::Bus;
 use verbatim_bus::in_process::{Capacity, InProcess};
 use verbatim_domain::inbox::Notify;
@@ -164,12 +165,14 @@ impl World {
         let bus = Arc::new(InProcess::new(Capacity::default()));
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let analytics = Analytics::new(Arc::new(Memory::default()));
         let ports = Ports {
             journal: journal.clone(),
             bus: bus.clone(),
             views: views.clone(),
             keys: MemoryKeys::vault(),
             seal: None,
+            analytics: analytics.reports(journal.id()),
         };
         let settings = Arc::new(settings);
         let presence = Arc::new(Presence::new(bus.clone()));
@@ -192,7 +195,9 @@ impl World {
         let task = tokio::spawn(async move { running.await.expect("it ends cleanly") });
         let commands = Stoppable { end, task };
         let end = CancellationToken::new();
-        let task = tokio::spawn(project(journal.clone(), views.clone(), bus.clone(), end.clone()));
+        let projecting =
+            project(journal.clone(), views.clone(), analytics, bus.clone(), end.clone());
+        let task = tokio::spawn(projecting);
         let projector = Stoppable { end, task };
         Self {
             requests,
@@ -297,6 +302,7 @@ pub fn request(method: Method, path: &str, user: &str) -> http::request::Builder
 async fn project(
     journal: Arc<SqliteJournal>,
     views: Arc<SqliteViews>,
+    analytics: Analytics,
     bus: Arc<InProcess>,
     stopped: CancellationToken,
 ) {
@@ -305,6 +311,7 @@ async fn project(
         let events = journal.read_after(views.checkpoint(), 1_000).await.expect("the events");
         if !events.is_empty() {
             views.apply(&events).await.expect("they are applied");
+            analytics.apply(&events).await.expect("they are counted");
             continue;
         }
         tokio::select! {

@@ -72,6 +72,11 @@ impl Presence {
         self.replica.apply(Announcement { gateway, number: 0, change: Change::Gone }, left);
     }
 
+    /// How many sockets there are, and users with one.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.replica.total() as u64, self.replica.total_users() as u64)
+    }
+
     pub fn is_connected(&self, user: &UserId) -> bool {
         self.replica.is_connected(user)
     }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use verbatim_bus::{PresenceMessage, Subscription};
 use verbatim_domain::UserId;
+use verbatim_protocol::Timestamp;
 use verbatim_protocol::presence::Announcement;
 use verbatim_state::{State, Watch};
 use verbatim_views::Views;
@@ -23,6 +24,7 @@ use super::departures::Departures;
 use super::ledger::Ledger;
 use super::notify::{Notifier, Subject, depart};
 use super::presence::Presence;
+use super::sampler::Sampler;
 use super::watches::Watches;
 use super::{Batch, Matter, NAME, Start};
 use crate::metrics::OfflineMetrics;
@@ -42,6 +44,7 @@ pub(super) struct Reactor {
     state: Arc<dyn State>,
     announcements: Subscription<PresenceMessage>,
     presence: Presence,
+    sampler: Sampler,
     notifier: Notifier,
     started: Instant,
     /// What is at or below was pushed in a former life, to sockets of then.
@@ -78,6 +81,7 @@ impl Reactor {
         Self {
             announcements: ports.bus.subscribe_presence(),
             presence: Presence::new(ports.bus.clone(), settings.gateway_silence),
+            sampler: Sampler::new(ports.bus.clone(), settings.sample_seconds),
             notifier: Notifier::new(ports.bus, metrics.clone()),
             departures: Departures::new(settings.departure_grace),
             settings,
@@ -131,6 +135,7 @@ impl Reactor {
                     self.departed(&user, through);
                 }
                 Some(position) = self.in_flight.next() => self.ledger.settle(position),
+                () = self.sampler.record() => {}
                 Some(batch) = batches.recv(), if self.matters.is_empty() => {
                     self.matters.extend(batch.matters);
                     self.batch_to = batch.to;
@@ -217,6 +222,7 @@ impl Reactor {
                 departures.leave(user.clone(), now);
             }
         });
+        self.sampler.see(self.presence.totals().0);
     }
 
     fn tick(&mut self) {
@@ -236,6 +242,11 @@ impl Reactor {
             }
         });
         departures.expire(now);
+        // Until then it is not known who is connected.
+        if self.settled {
+            let (sockets, users) = self.presence.totals();
+            self.sampler.tick(Timestamp::now(), sockets, users);
+        }
     }
 
     /// Looks after a user whose grace is over, unless they came back.

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use verbatim_aggregate::Aggregate;
+use verbatim_analytics::{PostgresAnalytics, Reports};
 use verbatim_bus::{Bus, Nats};
 use verbatim_gateway::Gateway;
 use verbatim_journal::{Log, PostgresJournal};
@@ -64,10 +65,14 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
         Aggregate::new(journal.clone(), bus.clone(), settings, &mut registry)
             .sharing(journal.clone())
     });
+    let pace = verbatim_projection::Settings {
+        sample_seconds: settings.sample_seconds,
+        ..verbatim_projection::Settings::default()
+    };
     let store = Arc::new(PostgresSeal::new(database.clone()));
     let standby = if has(Role::Projection) {
         Some(Standby {
-            service: Projection::new(verbatim_projection::Settings::default(), &mut registry),
+            service: Projection::new(pace, &mut registry),
             database: database.clone(),
             journal: journal.clone(),
             bus: bus.clone(),
@@ -79,9 +84,15 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
     };
     let gateway = if has(Role::Gateway) {
         let views = Arc::new(PostgresViews::open_reader(database.clone(), journal.id()).await?);
-        let seal = Some(Prover { rows: journal.clone(), store });
-        let journal = journal.clone();
-        let ports = verbatim_gateway::Ports { journal, bus, views, keys: keys()?, seal };
+        let analytics = PostgresAnalytics::reader(database.clone(), journal.id());
+        let ports = verbatim_gateway::Ports {
+            journal: journal.clone(),
+            bus,
+            views,
+            keys: keys()?,
+            seal: Some(Prover { rows: journal.clone(), store }),
+            analytics: Reports::beside(Arc::new(analytics), journal.id()),
+        };
         warn_of_a_weak_secret(&settings);
         Some(Gateway::new(ports, settings.gateway.clone(), &mut registry)?)
     } else {

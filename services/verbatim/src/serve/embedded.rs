@@ -45,6 +45,8 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
     // Views in this process know who waits for them, and can rest for longer until somebody does.
     let pace = verbatim_projection::Settings {
         longest_rest: Duration::from_millis(100),
+        analytics_pause: Duration::from_secs(2),
+        sample_seconds: settings.sample_seconds,
         ..verbatim_projection::Settings::default()
     };
     let projection = Projection::new(pace, &mut registry);
@@ -66,8 +68,10 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
         state: stores.state.clone(),
         keys: vault.clone(),
         sealing: Some(sealing),
+        analytics: stores.analytics.clone(),
     };
     let asked = Arc::clone(&bus);
+    let analytics = stores.analytics.reports(journal.id());
     let seal = Prover { rows: stores.journal.clone(), store: stores.seal.clone() };
     let ports = verbatim_gateway::Ports {
         journal,
@@ -75,6 +79,7 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
         views: stores.views.clone(),
         keys: vault,
         seal: Some(seal),
+        analytics,
     };
     let gateway = Gateway::new(ports, settings.gateway.clone(), &mut registry)?;
 

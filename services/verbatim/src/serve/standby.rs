@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use verbatim_analytics::{Analytics, PostgresAnalytics};
 use verbatim_bus::Bus;
 use verbatim_journal::{Log, PostgresJournal};
 use verbatim_keys::Vault;
@@ -106,6 +107,7 @@ impl Standby {
         let id = self.journal.id();
         let views = PostgresViews::open(self.database.clone(), id).await?;
         let state = PostgresState::open(&self.database, id, Some((ROLE.to_owned(), epoch))).await?;
+        let analytics = PostgresAnalytics::open(self.database.clone(), id).await?;
         Ok(Ports {
             journal: self.journal.clone(),
             bus: self.bus.clone(),
@@ -113,6 +115,7 @@ impl Standby {
             state: Arc::new(state),
             keys: self.keys.clone(),
             sealing: self.sealing.clone(),
+            analytics: Analytics::new(Arc::new(analytics)),
         })
     }
 }

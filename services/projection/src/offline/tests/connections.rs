@@ -1,5 +1,9 @@
 //! Knowing who is connected: gaps, silence, restarts.
 
+use verbatim_bus::Taken;
+use verbatim_domain::ConnectionsCommand;
+use verbatim_protocol::{Command, Committed, Failure};
+
 use super::*;
 
 #[tokio::test]
@@ -110,5 +114,41 @@ async fn a_silent_gateway_takes_its_sockets_with_it() {
     watched_from(&world, "bob", Some(message)).await;
     world.project().await;
     assert_eq!(key(&mut keys).await, format!("{message}:bob"));
+    noting.end().await;
+}
+
+#[tokio::test]
+async fn how_many_are_connected_is_sampled_until_it_is_recorded() {
+    let world = World::new();
+    let mut commands = world.bus.commands();
+    let noting = Noting::start(&world, Settings { sample_seconds: 1, ..settings() });
+    world.until("it has begun", || world.state.saved() == Some(0)).await;
+    world.connect(1, "ann");
+    world.connect(2, "bob");
+    let mut refused = 0;
+    let sample = async {
+        loop {
+            let requests = commands.next(64).await.expect("the bus lasts");
+            for request in requests.into_iter().filter_map(Taken::request) {
+                let Command::Connections { command } = request.command.command else { continue };
+                // The first attempts come to nothing.
+                refused += 1;
+                if refused < 3 {
+                    (request.reply)(Err(Failure::unavailable("down for a test")));
+                    continue;
+                }
+                assert_eq!(&*request.command.key.issuer, "$connections");
+                let ConnectionsCommand::SampleConnections(sample) = command;
+                assert_eq!(*request.command.key.key, sample.at.to_string());
+                (request.reply)(Ok(Committed { position: 1, duplicate: false, message: None }));
+                if sample.sockets == 2 {
+                    return sample;
+                }
+            }
+        }
+    };
+    let sample = timeout(Duration::from_secs(20), sample).await.expect("a sample");
+    assert_eq!((sample.seconds, sample.users), (1, 2));
+    assert!(sample.peak_sockets >= 2);
     noting.end().await;
 }

@@ -1,0 +1,192 @@
+//! Events in, rows and checkpoint out, in one transaction.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use verbatim_protocol::Recorded;
+
+use crate::fold::{Fold, Needed};
+use crate::store::{At, Store};
+use crate::{Error, Reports};
+
+/// Rows of a transaction, about: once there are so many, it is closed before the next event. Where one
+/// event alone has more messages arrive, they are stored in several before it is passed.
+const ROWS_AT_ONCE: usize = 10_000;
+
+/// Events of a transaction at most.
+const EVENTS_AT_ONCE: usize = 10_000;
+
+/// The analytics of a journal, to write them.
+#[derive(Clone)]
+pub struct Analytics {
+    store: Arc<dyn Store>,
+    wanted: Arc<Notify>,
+    rows_at_once: usize,
+}
+
+impl Analytics {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, wanted: Arc::default(), rows_at_once: ROWS_AT_ONCE }
+    }
+
+    #[cfg(any(test, feature = "conformance"))]
+    #[must_use]
+    pub fn storing_at_once(self, rows_at_once: usize) -> Self {
+        Self { rows_at_once, ..self }
+    }
+
+    /// Reports on these, in this process: whoever waits for them is noticed here.
+    #[must_use]
+    pub fn reports(&self, journal: verbatim_protocol::JournalId) -> Reports {
+        Reports::new(self.store.clone(), journal, Arc::clone(&self.wanted))
+    }
+
+    /// The last position whose event they show.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn checkpoint(&self) -> Result<u64, Error> {
+        Ok(self.store.live().await?.checkpoint)
+    }
+
+    /// Takes in events that follow on the checkpoint; those at or below it are skipped. Several
+    /// processes may do so at once: each event counts once.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] at a hole; [`Error::Unavailable`]: try again.
+    pub async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
+        loop {
+            let at = self.store.live().await?;
+            if self.take(at, events).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Resolves once somebody in this process waits for more than they show.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Gives an empty set of figures, to make them anew beside those in use.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn begin_rebuild(&self) -> Result<Rebuild, Error> {
+        self.sweep().await?;
+        let generation = self.store.begin().await?;
+        Ok(Rebuild { analytics: self.clone(), generation })
+    }
+
+    /// Removes what is in use no more.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn sweep(&self) -> Result<(), Error> {
+        while self.store.sweep().await? {}
+        Ok(())
+    }
+
+    /// Takes in some of the events that follow on a generation's checkpoint; `true` if there are none.
+    async fn take(&self, at: At, events: &[Arc<Recorded>]) -> Result<bool, Error> {
+        let At { generation, checkpoint, .. } = at;
+        let events = following(checkpoint, events)?;
+        if events.is_empty() {
+            return Ok(true);
+        }
+        let mut events = &events[..events.len().min(EVENTS_AT_ONCE)];
+        let (arrived, is_all) = loop {
+            let ranges: Vec<_> = Needed::by(events).ranges.into_iter().collect();
+            if ranges.is_empty() {
+                break (Vec::new(), true);
+            }
+            let mut arrived = self.store.scan(generation, ranges, self.rows_at_once + 1).await?;
+            if arrived.len() <= self.rows_at_once {
+                break (arrived, true);
+            }
+            if events.len() == 1 {
+                // The rest when this event is taken in again: what has been stored is gone by then.
+                arrived.truncate(self.rows_at_once);
+                break (arrived, false);
+            }
+            events = &events[..events.len() / 2];
+        };
+        let keys = Needed::by(events).keys.into_iter().collect();
+        let known = self.store.get(generation, keys).await?;
+        let mut fold = Fold::new(known.into_iter().chain(arrived))?;
+        let mut to = checkpoint;
+        for recorded in events {
+            fold.take(recorded)?;
+            if is_all {
+                to = recorded.position;
+            }
+            if fold.rows() >= self.rows_at_once {
+                break;
+            }
+        }
+        let cells = self.store.get(generation, fold.changed_cells()).await?;
+        // If somebody else has gone on meanwhile, what is known now is no longer so.
+        self.store.commit(at, to, fold.finish(cells)?).await?;
+        Ok(false)
+    }
+}
+
+/// Figures that are being made anew; empty at first. Dropped, they are given up.
+pub struct Rebuild {
+    analytics: Analytics,
+    generation: u64,
+}
+
+impl Rebuild {
+    /// Takes in events that follow on the checkpoint, as [`Analytics::apply`] does.
+    ///
+    /// # Errors
+    /// As there; [`Error::GivenUp`] once another rebuild has begun.
+    pub async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
+        loop {
+            let at = self.analytics.store.at(self.generation).await?;
+            if self.analytics.take(at, events).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last position whose event they show.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub async fn checkpoint(&self) -> Result<u64, Error> {
+        Ok(self.analytics.store.at(self.generation).await?.checkpoint)
+    }
+
+    /// Puts these in place of those in use.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] if they show less than those in use: both stay as they are, and the exchange
+    /// can be tried again once these have caught up. [`Error::GivenUp`] once another rebuild has begun.
+    pub async fn exchange(&self) -> Result<(), Error> {
+        if !self.analytics.store.exchange(self.generation).await? {
+            return Err(Error::Behind);
+        }
+        if let Err(error) = self.analytics.sweep().await {
+            tracing::warn!(%error, "the replaced analytics are removed by the next rebuild");
+        }
+        Ok(())
+    }
+}
+
+/// Those of the events that lie above a position.
+///
+/// # Errors
+/// [`Error::Corrupt`] if they don't follow on it, or on each other.
+fn following(checkpoint: u64, events: &[Arc<Recorded>]) -> Result<&[Arc<Recorded>], Error> {
+    let known = events.iter().take_while(|event| event.position <= checkpoint).count();
+    let events = &events[known..];
+    match events.iter().zip(checkpoint + 1..).find(|(event, expected)| event.position != *expected)
+    {
+        Some((event, expected)) => {
+            Err(Error::Corrupt(format!("position {} came where {expected} is due", event.position)))
+        }
+        None => Ok(events),
+    }
+}

@@ -1,0 +1,25 @@
+//! What may be asked of the record.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum ConnectionsCommand {
+    SampleConnections(SampleConnections),
+}
+
+/// Notes how many are connected, if that has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SampleConnections {
+    /// When the time that was looked at ended, in seconds since the Unix epoch.
+    pub at: u64,
+    /// How long it was, in seconds.
+    pub seconds: u64,
+    /// Sockets at its end.
+    pub sockets: u64,
+    /// Users with a socket at its end.
+    pub users: u64,
+    /// The most sockets at once within it.
+    pub peak_sockets: u64,
+}
