@@ -101,7 +101,7 @@ describe('a sealed log', () => {
   test('proves that nothing changed between two checkpoints', async () => {
     const sizes = (await listed()).map(({ size }) => size);
     assert.ok(sizes.length > 1);
-    for (const path of [`/app/audit/consistency?from=${sizes.at(-1)}`, `/app/audit/consistency?from=${sizes[1]}&to=${sizes[0]}`, `/app/audit/consistency?from=${sizes[0]}&to=${sizes[0]}`]) {
+    for (const path of ['/app/audit/consistency', `/app/audit/consistency?from=${sizes.at(-1)}`, `/app/audit/consistency?from=${sizes[1]}&to=${sizes[0]}`, `/app/audit/consistency?from=${sizes[0]}&to=${sizes[0]}`]) {
       const { code, stdout, stderr } = await check(saved(await sealed(path)));
       assert.equal(code, 0, stderr);
       assert.match(stdout, /^proved: the first \d+ events of verbatim\/\S+ are the same in its checkpoint of \d+ events$/m);
@@ -150,7 +150,6 @@ describe('a sealed log', () => {
     for (const [what, path, status, field] of [
       ['a malformed message', '/app/audit/proofs/nonsense', 400, 'messageId'],
       ['a message that there is none of', '/app/audit/proofs/018f0000-0000-7000-8000-000000000000', 404],
-      ['no size', '/app/audit/consistency', 400, 'from'],
       ['a size of nothing', '/app/audit/consistency?from=0', 400, 'from'],
       ['a malformed size', '/app/audit/consistency?from=ten', 400, 'from'],
       ['reversed sizes', '/app/audit/consistency?from=9&to=8', 400, 'from'],

@@ -76,3 +76,29 @@ pub fn consistency(old: u64, new: u64) -> Option<Vec<Part>> {
     parts.reverse();
     Some(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::TileId;
+
+    fn tiles(parts: &[Part]) -> usize {
+        let subtrees = parts.iter().flat_map(|part| &part.0);
+        subtrees.map(|subtree| subtree.place().0).collect::<HashSet<TileId>>().len()
+    }
+
+    #[test]
+    fn a_proof_needs_a_few_tiles_however_long_the_log_is() {
+        for (size, most) in [(10_000, 4), (10_000_000, 6), (10_000_000_000, 10)] {
+            for index in [0, 1, size / 3, size / 2, size - 257, size - 1] {
+                let parts = inclusion(index, size).expect("there is such a leaf");
+                assert!(tiles(&parts) <= most, "{index} of {size}: {}", tiles(&parts));
+                assert!(parts.len() <= 34);
+                let parts = consistency(index + 1, size).expect("there is such a size");
+                assert!(tiles(&parts) <= most, "{index} to {size}: {}", tiles(&parts));
+            }
+        }
+    }
+}

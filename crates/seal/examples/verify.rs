@@ -14,7 +14,9 @@ use verbatim_journal::{Append, Journal, PostgresJournal, Rows, SqliteJournal};
 use verbatim_postgres::Database;
 use verbatim_proof::{Frontier, Signer, leaf_hash};
 use verbatim_protocol::{CommandKey, Timestamp};
-use verbatim_seal::{Evidence, PostgresSeal, Sealer, SqliteSeal, Store, Verdict, line, verify};
+use verbatim_seal::{
+    Evidence, PostgresSeal, Sealer, SqliteSeal, Store, Trust, Verdict, line, verify,
+};
 
 const PAGE: usize = 2_000;
 const STREAMS: u64 = 1_000;
@@ -73,7 +75,8 @@ async fn run<J: Journal + Rows>(
 
     let signer = Arc::new(Signer::from_pem("log", &Signer::generate()?)?);
     let started = Instant::now();
-    let mut sealer = Sealer::resume(journal.clone(), Arc::clone(&store), signer).await?;
+    let mut sealer =
+        Sealer::resume(journal.clone(), Arc::clone(&store), signer, &Trust::default()).await?;
     while sealer.take(PAGE).await? > 0 {
         sealer.seal(Timestamp::now()).await?;
     }

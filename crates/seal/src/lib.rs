@@ -1,8 +1,8 @@
 //! Tamper evidence: a tree over the log's events, signed checkpoints of it, and what follows from them.
 //!
-//! An event's leaf is its line ([`line`]). The sealer ([`Sealer`]) goes through the log behind those
+//! An event's leaf is its line ([`line()`]). The sealer ([`Sealer`]) goes through the log behind those
 //! who write it, and keeps tree and checkpoints in a store of its own ([`Store`]); from there proofs
-//! are made ([`Prover`]), and held against the log ([`verify`]).
+//! are made ([`Prover`]), and held against the log ([`verify()`]).
 //!
 //! Invariants kept here:
 //! - what is stored of a tree is always what its last checkpoint speaks of: both are written in one
@@ -25,7 +25,7 @@ mod verification;
 pub use leaf::{Unreadable, line};
 pub use postgres::PostgresSeal;
 pub use proving::Prover;
-pub use sealing::Sealer;
+pub use sealing::{Sealer, Trust};
 pub use sqlite::SqliteSeal;
 pub use store::{NewCheckpoint, Signed, Store};
 pub use verification::{Evidence, Finding, Outside, Sound, Verdict, verify};

@@ -93,7 +93,7 @@ impl Prover {
 }
 
 /// What a checkpoint says. Whether it was signed, whoever gets it sees.
-fn said(signed: &Signed) -> Result<Checkpoint, Error> {
+pub(crate) fn said(signed: &Signed) -> Result<Checkpoint, Error> {
     let checkpoint = text_and_signatures(&signed.note).and_then(|(text, _)| text.parse().ok());
     checkpoint
         .ok_or_else(|| Error::Tampered(format!("the checkpoint of {} events is none", signed.size)))

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use verbatim_journal::{Row, Rows};
-use verbatim_proof::{Checkpoint, Hash, Signer, Tile, Tree, Verifier, leaf_hash};
+use verbatim_proof::{
+    Checkpoint, CheckpointError, Hash, NoteError, Signer, Tile, Tree, Verifier, leaf_hash,
+};
 use verbatim_protocol::{JournalId, Timestamp};
 
-use crate::{Error, NewCheckpoint, Signed, Store, line};
+use crate::proving::said;
+use crate::{Error, NewCheckpoint, Prover, Signed, Store, line};
 
 /// The tree over a log, where it ends, and what signs it. After an error it is of no use any more: what
 /// is stored is the truth, and [`resume`](Self::resume) goes on from there.
@@ -22,24 +25,40 @@ pub struct Sealer {
     line: Vec<u8>,
 }
 
+/// What a sealer believes beside its own key: whoever can write to the store could put anything there.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Keys that it had before.
+    pub keys: Vec<Verifier>,
+    /// Checkpoints that were signed and are known from elsewhere. The store must know them, too.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
 impl Sealer {
-    /// Goes on after the log's last checkpoint, once it is seen to vouch for what is stored, and the
-    /// log still to have its last event.
+    /// Goes on after the log's last checkpoint, once it is seen to be signed by somebody trusted, to
+    /// vouch for what is stored, and to go on from all checkpoints that are known; and the log still to
+    /// have its last event.
     ///
     /// # Errors
-    /// [`Error::Tampered`] if it doesn't.
+    /// [`Error::Tampered`] if any of it isn't so.
     pub async fn resume(
         rows: Arc<dyn Rows>,
         store: Arc<dyn Store>,
         signer: Arc<Signer>,
+        trust: &Trust,
     ) -> Result<Self, Error> {
         let log = rows.id();
         let (mut tree, mut number) = (Tree::default(), 0);
-        if let Some(last) = store.latest(log).await? {
-            let mut keys = known_keys(&*store, log).await?;
+        let last = store.latest(log).await?;
+        if let Some(last) = &last {
+            let mut keys = trust.keys.clone();
             keys.push(signer.verifier().clone());
-            tree = trusted(&*store, &last, &keys).await?;
+            tree = trusted(&*store, last, &keys).await?;
             number = last.number;
+        }
+        let prover = Prover { rows: Arc::clone(&rows), store: Arc::clone(&store) };
+        for known in &trust.checkpoints {
+            goes_on_from(&prover, known, last.as_ref()).await?;
         }
         let sealed = tree.size();
         let mut resumed = Self { log, rows, store, signer, tree, number, sealed, line: Vec::new() };
@@ -72,11 +91,11 @@ impl Sealer {
         Ok(rows.len())
     }
 
-    /// Signs what was taken in, and stores it.
+    /// Signs what was taken in, and stores it; gives what was signed.
     ///
     /// # Errors
     /// [`Error::Moved`] if another process has done so.
-    pub async fn seal(&mut self, now: Timestamp) -> Result<(), Error> {
+    pub async fn seal(&mut self, now: Timestamp) -> Result<Checkpoint, Error> {
         let verifier = self.signer.verifier();
         let size = self.tree.size();
         let checkpoint =
@@ -92,7 +111,7 @@ impl Sealer {
         self.store.add(self.log, new).await?;
         self.number += 1;
         self.sealed = size;
-        Ok(())
+        Ok(checkpoint)
     }
 
     /// Whether the log's event at the last checkpoint is the one that was sealed there.
@@ -133,6 +152,26 @@ impl Sealer {
     }
 }
 
+/// Whether the last checkpoint goes on from one that is known to have been signed.
+async fn goes_on_from(
+    prover: &Prover,
+    known: &Checkpoint,
+    last: Option<&Signed>,
+) -> Result<(), Error> {
+    let unknown = || {
+        Error::Tampered(format!(
+            "a checkpoint of {} events was signed, and the seal knows nothing of it",
+            known.size
+        ))
+    };
+    let last = last.filter(|last| last.size >= known.size).ok_or_else(unknown)?;
+    let stored = prover.store.of_size(prover.log(), known.size).await?.ok_or_else(unknown)?;
+    if said(&stored)?.root != known.root {
+        return Err(unknown());
+    }
+    prover.consistency(stored, last.clone()).await.map(drop)
+}
+
 /// The keys that the store names.
 pub(crate) async fn known_keys(store: &dyn Store, log: JournalId) -> Result<Vec<Verifier>, Error> {
     let keys = store.verifiers(log).await?;
@@ -146,7 +185,12 @@ async fn trusted(store: &dyn Store, last: &Signed, keys: &[Verifier]) -> Result<
     let bad = |why: &dyn std::fmt::Display| {
         Error::Tampered(format!("the checkpoint of {} events: {why}", last.size))
     };
-    let checkpoint = Checkpoint::open(keys, &last.note).map_err(|error| bad(&error))?;
+    let checkpoint = Checkpoint::open(keys, &last.note).map_err(|error| match error {
+        CheckpointError::Note(NoteError::OtherKey(_)) => bad(&format_args!(
+            "{error}; if the key was replaced, SEAL_OLD_KEYS must name the old public one"
+        )),
+        error => bad(&error),
+    })?;
     if checkpoint.size != last.size {
         return Err(bad(&format_args!("its note speaks of {}", checkpoint.size)));
     }

@@ -19,6 +19,7 @@ macro_rules! stage_tests {
             two_who_seal_do_no_harm
             another_key_takes_over
             a_sealer_does_not_go_on_from_what_was_altered
+            a_sealer_does_not_begin_anew_where_a_checkpoint_is_known
             a_sealer_stops_at_a_hole_and_at_what_cannot_be_read
             what_is_beyond_the_last_checkpoint_is_told
         }

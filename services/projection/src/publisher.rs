@@ -21,6 +21,8 @@ use crate::metrics::SealMetrics;
 use crate::retry::Backoff;
 use webhook::Webhook;
 
+pub(crate) use file::last_note;
+
 /// Checkpoints that are read at once.
 const PAGE: usize = 100;
 /// How often it looks for new ones.
@@ -121,9 +123,12 @@ impl Publisher {
     async fn waiting(&self) -> Result<Vec<Signed>, Error> {
         let Sealing { store, rows, .. } = &self.sealing;
         let log = rows.id();
+        let latest = store.latest(log).await?;
+        let last = latest.as_ref().map_or(0, |latest| latest.number);
         match store.published(log, &self.name).await? {
-            Some(number) => store.after(log, number, PAGE).await,
-            None => Ok(store.latest(log).await?.into_iter().collect()),
+            Some(number) if number <= last => store.after(log, number, PAGE).await,
+            // None yet, or more than there are, which is nothing that was noted here.
+            _ => Ok(latest.into_iter().collect()),
         }
     }
 }

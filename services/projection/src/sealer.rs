@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use verbatim_journal::Rows;
-use verbatim_proof::Signer;
+use verbatim_proof::{Checkpoint, Signer, Verifier};
 use verbatim_protocol::Timestamp;
-use verbatim_seal::{Error, Sealer, Store};
+use verbatim_seal::{Error, Sealer, Store, Trust};
 
 use crate::metrics::SealMetrics;
-use crate::publisher::Destination;
+use crate::publisher::{Destination, last_note};
 use crate::retry::{Backoff, Transient};
 
 /// Events that are taken in at once.
@@ -31,6 +31,8 @@ pub struct Sealing {
     pub rows: Arc<dyn Rows>,
     pub store: Arc<dyn Store>,
     pub signer: Arc<Signer>,
+    /// Public keys that the log was sealed with before.
+    pub old_keys: Vec<Verifier>,
     pub settings: SealSettings,
 }
 
@@ -49,12 +51,11 @@ pub struct SealSettings {
 /// Seals until `shutdown`.
 pub(crate) async fn run(sealing: Sealing, metrics: SealMetrics, shutdown: CancellationToken) {
     let mut backoff = Backoff::default();
+    // What this process itself has signed last, whatever the store says of it.
+    let mut signed = None;
     loop {
-        let Some(ended) =
-            shutdown.run_until_cancelled(seal(&sealing, &metrics, &mut backoff)).await
-        else {
-            return;
-        };
+        let going_on = seal(&sealing, &metrics, &mut signed, &mut backoff);
+        let Some(ended) = shutdown.run_until_cancelled(going_on).await else { return };
         match ended {
             Error::Moved => debug!("another process has sealed meanwhile"),
             failed if failed.is_transient() => {
@@ -76,9 +77,18 @@ pub(crate) async fn run(sealing: Sealing, metrics: SealMetrics, shutdown: Cancel
 }
 
 /// Goes on from what is stored until something fails.
-async fn seal(sealing: &Sealing, metrics: &SealMetrics, backoff: &mut Backoff) -> Error {
-    let Sealing { rows, store, signer, settings } = sealing;
-    let resumed = Sealer::resume(Arc::clone(rows), Arc::clone(store), Arc::clone(signer)).await;
+async fn seal(
+    sealing: &Sealing,
+    metrics: &SealMetrics,
+    signed: &mut Option<Checkpoint>,
+    backoff: &mut Backoff,
+) -> Error {
+    let Sealing { rows, store, signer, old_keys, settings } = sealing;
+    let mut trust = Trust { keys: old_keys.clone(), checkpoints: Vec::new() };
+    trust.checkpoints.extend(signed.clone());
+    trust.checkpoints.extend(kept(sealing).await);
+    let (rows, store) = (Arc::clone(rows), Arc::clone(store));
+    let resumed = Sealer::resume(Arc::clone(&rows), store, Arc::clone(signer), &trust).await;
     let mut sealer = match resumed {
         Ok(sealer) => sealer,
         Err(error) => return error,
@@ -103,8 +113,9 @@ async fn seal(sealing: &Sealing, metrics: &SealMetrics, backoff: &mut Backoff) -
             sleep(LOOK.min(settings.every)).await;
             continue;
         }
-        if let Err(error) = seal_next(&mut sealer, head, settings.every_events).await {
-            return error;
+        match seal_next(&mut sealer, head, settings.every_events).await {
+            Ok(checkpoint) => *signed = Some(checkpoint),
+            Err(error) => return error,
         }
         *backoff = Backoff::default();
         due = Instant::now() + settings.every;
@@ -114,7 +125,7 @@ async fn seal(sealing: &Sealing, metrics: &SealMetrics, backoff: &mut Backoff) -
 }
 
 /// Takes in what is there, up to `head`, or as many as make a checkpoint, and signs one.
-async fn seal_next(sealer: &mut Sealer, head: u64, every_events: u64) -> Result<(), Error> {
+async fn seal_next(sealer: &mut Sealer, head: u64, every_events: u64) -> Result<Checkpoint, Error> {
     let enough = sealer.sealed() + every_events.max(PAGE as u64);
     while sealer.taken() < head.min(enough) {
         let begun = Instant::now();
@@ -128,6 +139,17 @@ async fn seal_next(sealer: &mut Sealer, head: u64, every_events: u64) -> Result<
         }
     }
     sealer.seal(Timestamp::now()).await
+}
+
+/// The last checkpoint in the file that they are kept in, if it is one of this log's.
+async fn kept(sealing: &Sealing) -> Option<Checkpoint> {
+    let Some(Destination::File(path)) = sealing.settings.checkpoints_to.clone() else {
+        return None;
+    };
+    let note = tokio::task::spawn_blocking(move || last_note(&path)).await.ok()??;
+    let mut keys = sealing.old_keys.clone();
+    keys.push(sealing.signer.verifier().clone());
+    Checkpoint::open(&keys, &note).ok()
 }
 
 #[cfg(test)]

@@ -229,6 +229,11 @@ pub struct SealArgs {
     #[command(flatten)]
     pub key: SealKeyFileArgs,
 
+    /// Public keys that the log was sealed with before, separated by blanks: a seal that goes on from
+    /// another key's is not believed.
+    #[arg(long, env = "SEAL_OLD_KEYS", value_name = "KEYS")]
+    pub seal_old_keys: Option<String>,
+
     /// Events after which a checkpoint is signed.
     #[arg(long, env = "SEAL_EVERY_EVENTS", default_value = "10000", value_name = "N")]
     pub seal_every_events: String,

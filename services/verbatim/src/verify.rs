@@ -22,6 +22,11 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
             Some(store) if given.is_empty() => named(store, rows.id()).await?,
             _ => given.clone(),
         };
+        if verifiers.is_empty() && args.checkpoints.is_some() {
+            return Err(bad_input(anyhow!(
+                "--checkpoints: nothing was sealed there, so --public-key must say whose they are"
+            )));
+        }
         let outside = match &args.checkpoints {
             Some(file) => outside(file, &verifiers)?,
             None => Vec::new(),

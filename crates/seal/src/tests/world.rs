@@ -10,7 +10,7 @@ use verbatim_journal::{Append, Appended, Import, Journal, Log, Rows};
 use verbatim_proof::{Signer, Verifier};
 use verbatim_protocol::{CommandKey, Timestamp};
 
-use crate::{Error, Evidence, Outside, Prover, Sealer, Store, Verdict, verify};
+use crate::{Error, Evidence, Outside, Prover, Sealer, Store, Trust, Verdict, verify};
 
 /// Journal and seal on one of the databases.
 pub trait Stage: Sized + Send + Sync + 'static {
@@ -87,8 +87,12 @@ impl<S: Stage> World<S> {
     }
 
     pub async fn sealer(&self, signer: &Arc<Signer>) -> Result<Sealer, Error> {
+        self.trusting(signer, &Trust::default()).await
+    }
+
+    pub async fn trusting(&self, signer: &Arc<Signer>, trust: &Trust) -> Result<Sealer, Error> {
         let (rows, store) = (self.stage.journal(), self.stage.store());
-        Sealer::resume(rows, store, Arc::clone(signer)).await
+        Sealer::resume(rows, store, Arc::clone(signer), trust).await
     }
 
     /// Seals all that there is, `step` events a checkpoint.

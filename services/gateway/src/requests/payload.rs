@@ -251,7 +251,7 @@ pub struct AuditProofGet {
 /// Between which checkpoints, by their sizes.
 #[derive(Debug, Deserialize)]
 pub struct AuditConsistencyGet {
-    pub from: u64,
+    pub from: Option<u64>,
     pub to: Option<u64>,
 }
 

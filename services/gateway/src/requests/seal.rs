@@ -86,7 +86,7 @@ pub(super) fn consistency(
 ) -> Result<impl Future<Output = Result<Answer, Failure>> + Send + use<>, Failure> {
     admins_only(caller)?;
     let AuditConsistencyGet { from, to } = parse(payload)?;
-    if to.is_some_and(|to| from > to) {
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
         return Err(refused("from", "must not be above `to`"));
     }
     let (core, caller) = (Arc::clone(core), Arc::clone(caller));
@@ -95,7 +95,17 @@ pub(super) fn consistency(
         let latest = prover.store.latest(prover.log()).await.map_err(|error| failure(&error))?;
         let Some(latest) = latest else { return Err(nothing_sealed()) };
         let to = of_size(prover, "to", to.unwrap_or(latest.size), &latest).await?;
-        let from = of_size(prover, "from", from, &latest).await?;
+        let from = match from {
+            Some(from) => of_size(prover, "from", from, &latest).await?,
+            None => {
+                let first = prover.store.after(prover.log(), 0, 1).await;
+                let mut first = first.map_err(|error| failure(&error))?;
+                first.pop().filter(|first| first.size <= to.size).unwrap_or_else(|| to.clone())
+            }
+        };
+        if from.size > to.size {
+            return Err(refused("from", "must not be above `to`"));
+        }
         let record = SealAccessed { from: from.size, to: to.size };
         let proof = prover.consistency(from, to).await.map_err(|error| failure(&error))?;
         record_access(&core, &caller, Accessed::Seal(record)).await?;

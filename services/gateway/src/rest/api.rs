@@ -427,7 +427,7 @@ impl Api {
     async fn audit_consistency(
         &self,
         caller: Authorized,
-        /// The earlier checkpoint's size.
+        /// The earlier checkpoint's size; the first checkpoint when left out.
         from: InQuery<LogSize>,
         /// The later one's size; the last checkpoint when left out.
         to: InQuery<LogSize>,

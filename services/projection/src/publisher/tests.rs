@@ -76,7 +76,7 @@ async fn a_file_gets_every_checkpoint_from_the_newest_on_over_several_lives() {
 fn a_file_of_something_else_is_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("file");
-    for text in ["something else", "a\n\nb\n\n", "\n\n", "— x y\n\nand more, \u{fffd}"] {
+    for text in ["something else", "a\n\nb\n\n", "\n\n", "a\n\n— x y\nand more, \u{fffd}"] {
         let bytes = text.replace('\u{fffd}', "").into_bytes();
         let bytes = if text.contains('\u{fffd}') { [bytes, vec![0xff]].concat() } else { bytes };
         fs::write(&path, &bytes).expect("written");

@@ -34,6 +34,7 @@ impl Place {
             rows: journal.clone(),
             store: seal(folder.path()).await,
             signer: Arc::new(Signer::from_pem("log", &pem).expect("a key")),
+            old_keys: Vec::new(),
             settings: SealSettings { every_events, every, checkpoints_to: None },
         };
         let metrics = Metrics::register(&mut Registry::default()).seal;
@@ -171,4 +172,51 @@ async fn an_altered_log_is_an_alarm_that_stops_sealing_and_nothing_else() {
     assert_eq!(place.sealed().await, 8, "nothing more is signed");
     stop.cancel();
     running.await.expect("no panic");
+}
+
+/// Empties the seal, as whoever can write to it may.
+fn empty(place: &Place) {
+    let connection = rusqlite::Connection::open(place.folder.path().join("seal.sqlite"));
+    let sql = "drop trigger checkpoints_are_never_removed;
+               delete from checkpoints; delete from tiles; delete from verifiers";
+    connection.expect("the file").execute_batch(sql).expect("it is empty");
+}
+
+async fn until_halted(place: &Place) {
+    let halted = async {
+        while place.metrics.halted.get() == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, halted).await.expect("the alarm is seen");
+    assert_eq!(place.sealed().await, 0, "nothing is signed anew");
+}
+
+#[tokio::test]
+async fn a_seal_that_was_emptied_while_it_seals_is_an_alarm() {
+    let place = Place::new(1, NEVER).await;
+    let (_stop, _running) = place.start();
+    let head = place.append(5).await;
+    place.until_sealed(head).await;
+    // The log is emptied of nothing, so it alone would be sealed anew without a word.
+    empty(&place);
+    place.append(1).await;
+    until_halted(&place).await;
+}
+
+#[tokio::test]
+async fn a_seal_that_was_emptied_between_two_lives_is_an_alarm_where_a_file_tells_of_it() {
+    let mut place = Place::new(1, NEVER).await;
+    let path = place.folder.path().join("checkpoints");
+    let (stop, running) = place.start();
+    let head = place.append(5).await;
+    place.until_sealed(head).await;
+    stop.cancel();
+    running.await.expect("no panic");
+    let latest = place.sealing.store.latest(place.journal.id()).await.expect("an answer");
+    std::fs::write(&path, latest.expect("a checkpoint").note + "\nlog\n6\nAA").expect("written");
+    place.sealing.settings.checkpoints_to = Some(Destination::File(path));
+    empty(&place);
+    let (_stop, _running) = place.start();
+    until_halted(&place).await;
 }

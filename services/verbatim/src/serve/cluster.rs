@@ -131,7 +131,7 @@ fn sealing(
     journal: &Arc<PostgresJournal>,
     store: &Arc<PostgresSeal>,
 ) -> anyhow::Result<Option<Sealing>> {
-    let Seal { key, origin, pace } = &settings.seal;
+    let Seal { key, origin, old_keys, pace } = &settings.seal;
     let Some(pem) = key else {
         tracing::warn!("SEAL_KEY_FILE: not given, so this process does not seal the log");
         return Ok(None);
@@ -141,6 +141,7 @@ fn sealing(
         rows: journal.clone(),
         store: store.clone(),
         signer: Arc::new(signer),
+        old_keys: old_keys.clone(),
         settings: pace.clone(),
     }))
 }

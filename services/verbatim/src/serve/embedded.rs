@@ -59,6 +59,7 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
         rows: stores.journal.clone(),
         store: stores.seal.clone(),
         signer: Arc::new(signer_of(&*stores.journal, origin, &pem).context("SEAL_KEY_FILE")?),
+        old_keys: settings.seal.old_keys.clone(),
         settings: settings.seal.pace.clone(),
     };
     let projected = verbatim_projection::Ports {

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use secrecy::{ExposeSecret, SecretString};
 use verbatim_journal::Log;
 use verbatim_projection::{Destination, SealSettings};
-use verbatim_proof::Signer;
+use verbatim_proof::{Signer, Verifier};
 
 use super::{number, seconds};
 use crate::cli::{SealArgs, SealKeyFileArgs};
@@ -17,6 +17,8 @@ pub struct Seal {
     /// In PEM, if it was given.
     pub key: Option<SecretString>,
     pub origin: Option<String>,
+    /// Public keys that were used before.
+    pub old_keys: Vec<Verifier>,
     pub pace: SealSettings,
 }
 
@@ -29,7 +31,10 @@ pub fn seal(args: &SealArgs) -> anyhow::Result<Seal> {
     let to = args.seal_checkpoints_to.as_deref().map(destination).transpose();
     let checkpoints_to = to.context("SEAL_CHECKPOINTS_TO")?;
     let (key, origin) = (key(&args.key)?, args.key.seal_origin.clone());
-    Ok(Seal { key, origin, pace: SealSettings { every_events, every, checkpoints_to } })
+    let old_keys = args.seal_old_keys.as_deref().unwrap_or_default().split_whitespace();
+    let old_keys = old_keys.map(str::parse).collect::<Result<_, _>>().context("SEAL_OLD_KEYS")?;
+    let pace = SealSettings { every_events, every, checkpoints_to };
+    Ok(Seal { key, origin, old_keys, pace })
 }
 
 /// The key for seals that is given, and that the log can be called as it is to be.

@@ -72,6 +72,7 @@ fn every_bad_setting_is_named() {
         ("--seal-origin", "", "SEAL_ORIGIN"),
         ("--seal-origin", "two words", "SEAL_ORIGIN"),
         ("--seal-origin", "a+b", "SEAL_ORIGIN"),
+        ("--seal-old-keys", "nonsense", "SEAL_OLD_KEYS"),
         ("--seal-every-events", "0", "SEAL_EVERY_EVENTS"),
         ("--seal-every-events", "100001", "SEAL_EVERY_EVENTS"),
         ("--seal-every-seconds", "0", "SEAL_EVERY_SECONDS"),
