@@ -121,7 +121,7 @@ impl Model {
                 let user: UserId = id.parse().expect("a user id");
                 self.add_to_inbox(user, event, position, at);
             }
-            Event::Audit(_) => {}
+
             Event::Erasures(ErasureEvent::SubjectErased(erased)) => {
                 let user_id = erased.subject_id.clone();
                 self.refreshes.push(Push::Erased(Erased { position, user_id }));
