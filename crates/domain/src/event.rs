@@ -11,6 +11,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::conversation::{ConversationStarted, MessageSent};
 use crate::{AggregateType, AuditEvent, ConversationEvent, InboxEvent};
 
 /// An event of any aggregate.
@@ -185,9 +186,9 @@ macro_rules! events {
 
 events! {
     Conversation: ConversationEvent {
-        ConversationStarted = "1",
+        ConversationStarted = "2" by ConversationStarted::version { "1" => Step::Same },
         MemberJoined = "1",
-        MessageSent = "1",
+        MessageSent = "2" by MessageSent::version { "1" => Step::Same },
         ConversationRead = "1",
     }
     Inbox: InboxEvent {

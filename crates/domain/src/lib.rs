@@ -16,6 +16,7 @@ pub mod event;
 pub mod id;
 pub mod inbox;
 pub mod stream;
+pub mod time;
 
 pub use audit::{Audit, AuditCommand, AuditEvent};
 pub use conversation::{Conversation, ConversationCommand, ConversationEvent};
@@ -23,3 +24,4 @@ pub use event::{Event, UnknownEvent};
 pub use id::{ClientMessageId, ConversationId, InvalidId, MessageId, NotificationId, UserId};
 pub use inbox::{Inbox, InboxCommand, InboxEvent};
 pub use stream::{AggregateType, LANES, StreamId};
+pub use time::Time;

@@ -99,6 +99,7 @@ fn message(conversation: &str, sequence: u64) -> Result<Append, Failure> {
             attachments: Vec::new(),
             email: Some("user_1@example.com".to_owned()),
         },
+        imported: None,
     };
     Ok(Append {
         stream: StreamId::conversation(&id),

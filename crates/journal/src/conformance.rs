@@ -15,7 +15,7 @@ use verbatim_domain::conversation::{MessageSent, PersonalMessage};
 use verbatim_domain::{ConversationEvent, Event, MessageId, StreamId};
 use verbatim_protocol::{CommandKey, Recorded};
 
-use crate::{Append, Appended, Journal};
+use crate::{Append, Appended, Import, Journal};
 
 pub use appending::*;
 pub use racing::*;
@@ -23,7 +23,7 @@ pub use reading::*;
 
 /// Where one journal lives, and nothing else does.
 pub trait Place: Sized + Send + Sync + 'static {
-    type Journal: Journal;
+    type Journal: Import;
 
     /// A place with no journal yet.
     fn new() -> impl Future<Output = Self> + Send;
@@ -70,6 +70,7 @@ macro_rules! conformance_tests {
             a_command_is_found_by_its_key
             a_journal_is_the_same_when_opened_again
             a_newer_snapshot_replaces_an_older_one
+            a_copy_has_the_version_and_the_bytes_that_were_stored
         }
     };
     ($place:ty: $($behaviour:ident)+) => {
@@ -100,6 +101,7 @@ fn said(content: &str) -> Event {
             attachments: Vec::new(),
             email: Some("user_1@example.com".to_owned()),
         },
+        imported: None,
     })
     .into()
 }

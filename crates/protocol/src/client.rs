@@ -183,7 +183,8 @@ pub struct Message {
 impl Message {
     /// The message that an event tells of, without a cursor.
     #[must_use]
-    pub fn new(conversation_id: ConversationId, sent: MessageSent, created_at: Timestamp) -> Self {
+    pub fn new(conversation_id: ConversationId, sent: MessageSent, recorded_at: Timestamp) -> Self {
+        let created_at = sent.imported.map_or(recorded_at, |imported| imported.sent_at.into());
         Self {
             id: sent.message_id,
             conversation_id,

@@ -46,6 +46,7 @@ impl Events {
                 kind: ConversationKind::Direct,
                 created_by: members[0].clone(),
                 personal: PersonalTitle { title: None },
+                imported: None,
             }),
         );
         for member in members {
@@ -66,6 +67,7 @@ impl Events {
                 attachments: Vec::new(),
                 email: Some("someone@example.com".to_owned()),
             },
+            imported: None,
         };
         self.add(id, ConversationEvent::MessageSent(sent));
         Ok(())

@@ -35,6 +35,7 @@ fn said(sender: &str, sequence: u64) -> ConversationEvent {
             attachments: Vec::new(),
             email: Some(format!("{sender}@example.com")),
         },
+        imported: None,
     })
 }
 
@@ -51,6 +52,7 @@ fn started(kind: ConversationKind, creator: &str, title: Option<&str>) -> Conver
         kind,
         created_by: user(creator),
         personal: PersonalTitle { title: title.map(str::to_owned) },
+        imported: None,
     })
 }
 

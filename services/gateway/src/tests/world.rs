@@ -128,6 +128,7 @@ impl World {
                 attachments: command.attachments,
                 email: command.author.email,
             },
+            imported: None,
         };
         let recorded_at = Timestamp::now();
         let conversation_id: ConversationId = "conv".parse().expect("an id");

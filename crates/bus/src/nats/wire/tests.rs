@@ -39,6 +39,7 @@ fn sent(content: &str) -> ConversationEvent {
         sender_role: "user".into(),
         client_message_id: None,
         personal: PersonalMessage { content: content.into(), attachments: Vec::new(), email: None },
+        imported: None,
     })
 }
 
