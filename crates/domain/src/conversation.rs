@@ -73,6 +73,11 @@ impl Conversation {
         }
     }
 
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     fn create_group(&self, create: &CreateGroup) -> Result<Vec<ConversationEvent>, Error> {
         let mut members = create.members.clone();
         members.remove(&create.creator);

@@ -13,6 +13,16 @@ Exit codes:
   3  the store can't be used: it is missing, out of reach, in use by another process, or of another
      version";
 
+/// For `--help` of the import.
+pub const IMPORT_EXIT_CODES: &str = "\
+Exit codes:
+  0  done: all of it is there
+  1  it failed on the way: import again, and it goes on; or some lines say something else than what
+     is there already under their ids: all others are there
+  2  it can't be done as asked: a line of the file can't be imported, so nothing was; no such file,
+     an unknown format
+  3  the store can't be used: it is out of reach, in use by a server, or of another version";
+
 /// An error whose cause decides the exit code.
 #[derive(Debug)]
 pub struct Refusal {
