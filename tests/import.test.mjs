@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -25,7 +25,7 @@ const file = (entries, name = `${randomUUID()}.ndjson`) => {
 const begun = (conversationId, memberIds, fields = {}) => ({ type: 'conversation', conversationId, conversationType: 'direct', memberIds, createdBy: memberIds[0], createdAt: '2019-05-06T07:08:09.010Z', ...fields });
 const said = (id, conversationId, senderId, content, createdAt, fields = {}) => ({ type: 'message', id, conversationId, senderId, content, createdAt, ...fields });
 
-describe('a file', () => {
+describe('a file', { skip: isCluster && 'it is the same in both forms' }, () => {
   const [ann, ben, cid, id] = [user('ann'), user('ben'), user('cid'), conversation()];
   const start = begun(id, [ann, ben]);
   const hello = said('m1', id, ann, 'Hello!', '2020-01-01T00:00:00Z');
@@ -246,7 +246,8 @@ describe('history', () => {
   });
 
   test('can be told of as it stood, and is an event like any other', async () => {
-    const { stdout } = await run(['as-of', new Date().toISOString(), '--conversation', group], deployment.settings);
+    const head = lines((await run(['replay'], deployment.settings)).stdout).at(-1).position;
+    const { stdout } = await run(['as-of', `${head}`, '--conversation', group], deployment.settings);
     const [{ conversation: stood, messages }] = lines(stdout);
     assert.deepEqual([stood.createdAt, messages.map(({ createdAt }) => createdAt.slice(0, 4))], ['2017-12-31T22:00:00.000Z', ['2020', '2021', String(new Date().getFullYear())]]);
     const events = lines((await run(['replay', '--conversation', group, '--type', 'MessageSent'], deployment.settings)).stdout);
@@ -258,8 +259,14 @@ describe('history', () => {
     const admin = await deployment.rest(user('admin'), { role: 'admin' });
     const { body } = await admin.get(`/app/audit/conversations/${group}`);
     assert.deepEqual(body.data.messages, messages);
-    const out = join(folder, 'events.csv');
-    assert.equal((await run(['export', '--format', 'csv', '--type', 'MessageSent', '--conversation', direct, '--out', out], deployment.settings)).code, 0);
+    const exported = async (format, out) => {
+      assert.equal((await run(['export', '--format', format, '--type', 'MessageSent', '--conversation', group, '--out', out], deployment.settings, { cwd: folder })).code, 0);
+      return readFileSync(join(folder, out), 'utf8');
+    };
+    const here = events[2].recordedAt;
+    assert.deepEqual(lines(await exported('cloudevents', 'events.ndjson')).map(({ time }) => time), ['2020-01-01T10:00:01.000Z', '2021-01-01T00:00:00.000Z', here]);
+    const [header, first] = (await exported('csv', 'events.csv')).split('\n').map((line) => line.split(','));
+    assert.equal(first[header.findIndex((name) => name.includes('happened_at'))].replaceAll('"', ''), '2020-01-01T10:00:01.000Z');
     const checked = await run(['rebuild', '--check'], deployment.settings, { timeout: 60_000 });
     assert.equal(checked.code, 0, checked.stdout + checked.stderr);
   });
@@ -289,7 +296,7 @@ describe('history', () => {
     const ids = [conversation(), conversation(), conversation()];
     const many = [
       ...ids.map((id) => begun(id, [ann, ben])),
-      ...Array.from({ length: 9_000 }, (_, n) => said(`many-${n}`, ids[n % 3], [ann, ben][n % 2], `${n}`, new Date(1_600_000_000_000 + n * 1_000).toISOString())),
+      ...Array.from({ length: 6_000 }, (_, n) => said(`many-${n}`, ids[n % 3], [ann, ben][n % 2], `${n}`, new Date(1_600_000_000_000 + n * 1_000).toISOString())),
     ];
     const input = file(many);
     const there = async () => {
@@ -315,7 +322,7 @@ describe('history', () => {
     });
     const rest = await deployment.rest(ann);
     for (const [n, id] of ids.entries()) {
-      const expected = Array.from({ length: 3_000 }, (_, at) => `${at * 3 + n}`);
+      const expected = Array.from({ length: 2_000 }, (_, at) => `${at * 3 + n}`);
       assert.deepEqual((await rest.history(id)).map(({ content }) => content), expected);
     }
   });
@@ -335,7 +342,7 @@ describe('history', () => {
     const other = { VERBATIM_DATA_DIR: join(folder, 'elsewhere') };
     mkdirSync(other.VERBATIM_DATA_DIR);
     assert.equal((await run(['import', file(list)], other, { cwd: folder })).stdout, 'imported 1 conversations and 3 messages; 0 lines were there already\n');
-    const [stood] = lines((await run(['as-of', new Date().toISOString()], other)).stdout);
+    const [stood] = lines((await run(['as-of', '7'], other)).stdout);
     const bare = ({ _id, clientMessageId, ...message }) => message;
     assert.deepEqual(stood.messages.map(bare), messages.map(bare));
     assert.deepEqual(stood.conversation.members.map(({ userId }) => userId).toSorted(), moved.memberIds.toSorted());
