@@ -55,4 +55,4 @@ lint:
 
 # Write the OpenAPI, AsyncAPI and JSON Schema files anew from the types.
 schemas:
-    UPDATE_SCHEMAS=1 cargo test --workspace schemas
+    UPDATE_SCHEMAS=1 cargo test --workspace --test schemas

@@ -178,6 +178,10 @@ impl Fold {
     }
 
     fn sent(&mut self, recorded: &Recorded, sent: &MessageSent) -> Result<(), Error> {
+        if sent.imported.is_some() {
+            // Said elsewhere, at a time whose figures are closed.
+            return Ok(());
+        }
         let (id, at) = (&recorded.stream.aggregate_id, recorded.recorded_at);
         let (sender, role) = (sent.sender_id.as_str(), Arc::<str>::from(&*sent.sender_role));
         self.scopes(Kind::Messages, at, id, &role, |figures| figures.count(Figure::Messages, 1));

@@ -30,6 +30,9 @@ pub struct ConversationAsOf {
     pub members: Vec<MemberAsOf>,
     /// How many messages there were; the last one's `sequence`.
     pub message_count: u64,
+    /// The `sequence` up to which every member has read because it was brought in from elsewhere.
+    #[serde(skip)]
+    read_history: u64,
 }
 
 /// A member as they stood.
@@ -38,7 +41,8 @@ pub struct ConversationAsOf {
 pub struct MemberAsOf {
     pub user_id: UserId,
     pub joined_at: Timestamp,
-    /// The read mark: the highest message `sequence` that they had read.
+    /// The read mark: the highest message `sequence` that they had read. What was brought in from
+    /// another system counts as read by all, unless it was asked otherwise.
     pub read_through: u64,
 }
 
@@ -58,11 +62,16 @@ pub async fn conversation_as_of(
             apply(&mut conversation, id, &recorded);
         }
     }
+    if let Some(conversation) = &mut conversation {
+        for member in &mut conversation.members {
+            member.read_through = member.read_through.max(conversation.read_history);
+        }
+    }
     Ok(conversation)
 }
 
 fn apply(conversation: &mut Option<ConversationAsOf>, id: &ConversationId, recorded: &Recorded) {
-    let at = recorded.recorded_at;
+    let at = recorded.happened_at();
     let Event::Conversation(event) = &recorded.event else { return };
     match (event, conversation) {
         (ConversationEvent::ConversationStarted(started), conversation) => {
@@ -75,6 +84,7 @@ fn apply(conversation: &mut Option<ConversationAsOf>, id: &ConversationId, recor
                 updated_at: at,
                 members: Vec::new(),
                 message_count: 0,
+                read_history: 0,
             });
         }
         (ConversationEvent::MemberJoined(joined), Some(conversation)) => {
@@ -84,6 +94,9 @@ fn apply(conversation: &mut Option<ConversationAsOf>, id: &ConversationId, recor
         (ConversationEvent::MessageSent(sent), Some(conversation)) => {
             conversation.message_count = sent.sequence;
             conversation.updated_at = at;
+            if sent.imported.is_some_and(|imported| !imported.unread) {
+                conversation.read_history = sent.sequence;
+            }
         }
         (ConversationEvent::ConversationRead(read), Some(conversation)) => {
             let members = &mut conversation.members;
@@ -153,7 +166,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use cqrs_es::Aggregate;
-    use verbatim_domain::Conversation;
+    use verbatim_domain::conversation::{ImportedMessage, ImportedStart};
+    use verbatim_domain::{Conversation, Time};
 
     use super::*;
     use crate::testing::{Fixed, joined, of, read, said, started, user};
@@ -217,6 +231,34 @@ mod tests {
             .collect();
         assert_eq!(members, [(user("ann"), 2), (user("ben"), 4), (user("cid"), 9)]);
         assert_eq!((found.created_at, found.updated_at), (Timestamp(1), Timestamp(8)));
+    }
+
+    #[tokio::test]
+    async fn what_was_brought_in_has_its_own_times_and_is_read_unless_asked_otherwise() {
+        for unread in [false, true] {
+            let mut log = Fixed::default();
+            let ConversationEvent::ConversationStarted(mut begun) = started("ann", None) else {
+                unreachable!("it is a start")
+            };
+            begun.imported = Some(ImportedStart { created_at: Some(Time(-7)), unread });
+            log.add(of("c"), ConversationEvent::ConversationStarted(begun))
+                .add(of("c"), joined("ann"))
+                .add(of("c"), joined("ben"));
+            for sequence in 1..=2 {
+                let ConversationEvent::MessageSent(mut sent) = said(sequence, "ann") else {
+                    unreachable!("it is a message")
+                };
+                let sent_at = Time(-5 + sequence as i64);
+                sent.imported = Some(ImportedMessage { sent_at, unread });
+                log.add(of("c"), ConversationEvent::MessageSent(sent));
+            }
+            let found = as_of(&log, 5).await.expect("it has begun");
+            assert_eq!((found.created_at, found.updated_at), (Timestamp(-7), Timestamp(-3)));
+            let read: Vec<_> = found.members.iter().map(|member| member.read_through).collect();
+            assert_eq!(read, if unread { [0, 0] } else { [2, 2] });
+            let shown = message(&found.id, &log.0[3]).expect("a message");
+            assert_eq!(shown.created_at, Timestamp(-4));
+        }
     }
 
     #[tokio::test]

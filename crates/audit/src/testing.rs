@@ -59,6 +59,7 @@ pub fn started(by: &str, title: Option<&str>) -> ConversationEvent {
         kind: ConversationKind::Group,
         created_by: user(by),
         personal: PersonalTitle { title: title.map(str::to_owned) },
+        imported: None,
     })
 }
 
@@ -79,6 +80,7 @@ pub fn said(sequence: u64, sender: &str) -> ConversationEvent {
             email: None,
         }
         .into(),
+        imported: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod command;
 mod event;
+mod import;
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 pub use command::{Author, ConversationCommand, CreateGroup, MarkRead, SendMessage};
 pub use event::{
     Attachment, ConversationEvent, ConversationKind, ConversationRead, ConversationStarted,
-    MemberJoined, MessageSent, PersonalMessage, PersonalTitle,
+    ImportedMessage, ImportedStart, MemberJoined, MessageSent, PersonalMessage, PersonalTitle,
 };
+pub use import::{ImportConversation, ImportError, ImportMessage};
 
 use crate::UserId;
 
@@ -49,6 +51,12 @@ pub struct Conversation {
     members: BTreeMap<UserId, u64>,
     /// The `sequence` of the newest message.
     messages: u64,
+    /// That of the newest one which was said elsewhere: all up to it were.
+    #[serde(default)]
+    history: u64,
+    /// Up to here every member has read, because it is history.
+    #[serde(default)]
+    read_history: u64,
 }
 
 impl Conversation {
@@ -65,6 +73,11 @@ impl Conversation {
         }
     }
 
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     fn create_group(&self, create: &CreateGroup) -> Result<Vec<ConversationEvent>, Error> {
         let mut members = create.members.clone();
         members.remove(&create.creator);
@@ -78,6 +91,7 @@ impl Conversation {
             kind: ConversationKind::Group,
             created_by: create.creator.clone(),
             personal: PersonalTitle { title: create.title.clone() },
+            imported: None,
         };
         if let Some(existing) = &self.started {
             members.insert(create.creator.clone());
@@ -106,6 +120,7 @@ impl Conversation {
                     kind: ConversationKind::Direct,
                     created_by: sender.clone(),
                     personal: PersonalTitle { title: None },
+                    imported: None,
                 },
                 [target.clone()],
             ),
@@ -117,6 +132,7 @@ impl Conversation {
             sender_role: send.author.role.clone(),
             client_message_id: send.client_message_id.clone(),
             personal: send.personal.clone(),
+            imported: None,
         }));
         Ok(events)
     }
@@ -132,7 +148,7 @@ impl Conversation {
         if through > self.messages {
             return Err(Error::NotYetSent);
         }
-        if through <= mark {
+        if through <= mark.max(self.read_history) {
             return Ok(Vec::new());
         }
         let event = ConversationRead { reader_id: read.reader.clone(), through };
@@ -178,7 +194,15 @@ impl Aggregate for Conversation {
             ConversationEvent::MemberJoined(joined) => {
                 self.members.entry(joined.member_id).or_default();
             }
-            ConversationEvent::MessageSent(sent) => self.messages = sent.sequence,
+            ConversationEvent::MessageSent(sent) => {
+                self.messages = sent.sequence;
+                if let Some(imported) = sent.imported {
+                    self.history = sent.sequence;
+                    if !imported.unread {
+                        self.read_history = sent.sequence;
+                    }
+                }
+            }
             ConversationEvent::ConversationRead(read) => {
                 self.members.insert(read.reader_id, read.through);
             }

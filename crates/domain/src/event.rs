@@ -11,7 +11,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::conversation::MessageSent;
+use crate::audit::AuditAccessed;
+use crate::conversation::{ConversationStarted, MessageSent};
 use crate::{
     AggregateType, AuditEvent, ConnectionsEvent, ConversationEvent, ErasureEvent, InboxEvent,
 };
@@ -190,7 +191,7 @@ macro_rules! events {
 
 events! {
     Conversation: ConversationEvent {
-        ConversationStarted = "1",
+        ConversationStarted = "2" by ConversationStarted::version { "1" => Step::Same },
         MemberJoined = "1",
         MessageSent = "2" by MessageSent::version { "1" => Step::Same },
         ConversationRead = "1",
@@ -201,7 +202,7 @@ events! {
         DeliveryAdvanced = "1",
     }
     Audit: AuditEvent {
-        AuditAccessed = "1",
+        AuditAccessed = "2" by AuditAccessed::version { "1" => Step::Same },
     }
     Erasures: ErasureEvent {
         SubjectErased = "1",

@@ -19,6 +19,7 @@ pub mod id;
 pub mod inbox;
 pub mod personal;
 pub mod stream;
+pub mod time;
 
 pub use audit::{Audit, AuditCommand, AuditEvent};
 pub use connections::{Connections, ConnectionsCommand, ConnectionsEvent};
@@ -31,3 +32,4 @@ pub use id::{
 pub use inbox::{Inbox, InboxCommand, InboxEvent};
 pub use personal::{Ciphertext, Personal, Sealed};
 pub use stream::{AggregateType, LANES, StreamId};
+pub use time::Time;

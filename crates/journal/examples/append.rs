@@ -100,6 +100,7 @@ fn message(conversation: &str, sequence: u64) -> Result<Append, Failure> {
             email: Some("user_1@example.com".to_owned()),
         }
         .into(),
+        imported: None,
     };
     Ok(Append {
         stream: StreamId::conversation(&id),

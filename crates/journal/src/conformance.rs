@@ -15,7 +15,7 @@ use verbatim_domain::conversation::{MessageSent, PersonalMessage};
 use verbatim_domain::{ConversationEvent, Event, MessageId, StreamId};
 use verbatim_protocol::{CommandKey, Recorded};
 
-use crate::{Append, Appended, Journal, Rows};
+use crate::{Append, Appended, Import, Journal, Rows};
 
 pub use appending::*;
 pub use racing::*;
@@ -24,6 +24,7 @@ pub use reading::*;
 /// Where one journal lives, and nothing else does.
 pub trait Place: Sized + Send + Sync + 'static {
     type Journal: Journal + Rows;
+    type Journal: Import;
 
     /// A place with no journal yet.
     fn new() -> impl Future<Output = Self> + Send;
@@ -71,6 +72,7 @@ macro_rules! conformance_tests {
             a_command_is_found_by_its_key
             a_journal_is_the_same_when_opened_again
             a_newer_snapshot_replaces_an_older_one
+            a_copy_has_the_version_and_the_bytes_that_were_stored
         }
     };
     ($place:ty: $($behaviour:ident)+) => {
@@ -102,6 +104,7 @@ fn said(content: &str) -> Event {
             email: Some("user_1@example.com".to_owned()),
         }
         .into(),
+        imported: None,
     })
     .into()
 }

@@ -202,7 +202,8 @@ pub enum Unreadable {
 impl Message {
     /// The message that an event tells of, without a cursor; what is sealed in it stays so.
     #[must_use]
-    pub fn new(conversation_id: ConversationId, sent: MessageSent, created_at: Timestamp) -> Self {
+    pub fn new(conversation_id: ConversationId, sent: MessageSent, recorded_at: Timestamp) -> Self {
+        let created_at = sent.imported.map_or(recorded_at, |imported| imported.sent_at.into());
         let sender_info =
             SenderInfo { user_id: sent.sender_id.clone(), email: None, role: sent.sender_role };
         let mut message = Self {

@@ -1,5 +1,6 @@
-//! What travels: between clients and gateways ([`client`], [`error`], [`cursor`]), and between the
-//! services ([`command`], [`lane`], [`recorded`], [`envelope`], [`frame`], [`presence`]).
+//! What travels: between clients and gateways ([`client`], [`error`], [`cursor`]), between the
+//! services ([`command`], [`lane`], [`recorded`], [`envelope`], [`frame`], [`presence`]), and from
+//! other systems ([`import`]).
 //!
 //! Everything here is data. The wire contract's shapes are defined once, in [`client`], and used by
 //! Socket.IO and REST alike.
@@ -10,6 +11,7 @@ pub mod cursor;
 pub mod envelope;
 pub mod error;
 pub mod frame;
+pub mod import;
 pub mod lane;
 pub mod presence;
 pub mod recorded;

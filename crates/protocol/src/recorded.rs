@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use verbatim_domain::{Event, StreamId};
+use verbatim_domain::conversation::{ConversationStarted, MessageSent};
+use verbatim_domain::{ConversationEvent, Event, StreamId};
 
 use crate::Timestamp;
 
@@ -30,6 +31,23 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// When it happened: what was brought in from another system, before it was recorded.
+    #[must_use]
+    pub fn happened_at(&self) -> Timestamp {
+        let elsewhere = match &self.event {
+            Event::Conversation(ConversationEvent::ConversationStarted(ConversationStarted {
+                imported: Some(imported),
+                ..
+            })) => imported.created_at,
+            Event::Conversation(ConversationEvent::MessageSent(MessageSent {
+                imported: Some(imported),
+                ..
+            })) => Some(imported.sent_at),
+            _ => None,
+        };
+        elsewhere.map_or(self.recorded_at, Timestamp::from)
+    }
+
     /// The version that it is stored in.
     #[must_use]
     pub fn event_version(&self) -> &str {

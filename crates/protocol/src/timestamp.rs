@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use verbatim_domain::Time;
 
 /// Milliseconds since the Unix epoch. Written as RFC 3339 with milliseconds and `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -19,32 +20,35 @@ impl Timestamp {
     }
 }
 
+impl From<Time> for Timestamp {
+    fn from(Time(milliseconds): Time) -> Self {
+        Self(milliseconds)
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
-        }
+        Time(self.0).fmt(f)
     }
 }
 
 impl FromStr for Timestamp {
-    type Err = jiff::Error;
+    type Err = <Time as FromStr>::Err;
 
-    fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        Ok(Self(text.parse::<jiff::Timestamp>()?.as_millisecond()))
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<Time>().map(Self::from)
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        Time(self.0).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        Time::deserialize(deserializer).map(Self::from)
     }
 }
 
@@ -53,19 +57,7 @@ impl JsonSchema for Timestamp {
         "Timestamp".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "date-time" })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_milliseconds_and_z() {
-        let time = Timestamp(1_704_103_200_000);
-        assert_eq!(time.to_string(), "2024-01-01T10:00:00.000Z");
-        assert_eq!("2024-01-01T10:00:00.000Z".parse::<Timestamp>().expect("a time"), time);
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Time::json_schema(generator)
     }
 }

@@ -112,6 +112,7 @@ fn message(number: u64) -> Result<Append, Failure> {
             email: Some("user_1@example.com".to_owned()),
         }
         .into(),
+        imported: None,
     };
     Ok(Append {
         stream: StreamId::conversation(&format!("conv_{stream}").parse()?),

@@ -46,6 +46,7 @@ impl Events {
                 kind: ConversationKind::Direct,
                 created_by: members[0].clone(),
                 personal: PersonalTitle { title: None },
+                imported: None,
             }),
         );
         for member in members {
@@ -67,6 +68,7 @@ impl Events {
                 email: Some("someone@example.com".to_owned()),
             }
             .into(),
+            imported: None,
         };
         self.add(id, ConversationEvent::MessageSent(sent));
         Ok(())

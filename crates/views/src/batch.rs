@@ -95,6 +95,10 @@ pub(crate) struct News {
     pub(crate) last_sequence: u64,
     pub(crate) last_position: u64,
     pub(crate) at: Timestamp,
+    /// The last of those that were said elsewhere, 0 without any.
+    pub(crate) history_position: u64,
+    /// The same, if all have read it.
+    pub(crate) read_history: u64,
 }
 
 pub(crate) struct Notification<'a> {
@@ -200,6 +204,8 @@ impl<'a> Batch<'a> {
             last_sequence: sent.sequence.saturating_sub(1),
             last_position: position,
             at,
+            history_position: 0,
+            read_history: 0,
         });
         if sent.sequence != news.last_sequence + 1 {
             return Err(Error::Corrupt(format!(
@@ -210,7 +216,16 @@ impl<'a> Batch<'a> {
         news.last_sequence = sent.sequence;
         news.last_position = position;
         news.at = at;
-        *self.own_messages.entry((conversation_id, sent.sender_id.as_str())).or_default() += 1;
+        let is_read = sent.imported.is_some_and(|imported| !imported.unread);
+        if sent.imported.is_some() {
+            news.history_position = position;
+        }
+        if is_read {
+            news.read_history = sent.sequence;
+        }
+        // Who has read it all needs no count of their own.
+        let own = self.own_messages.entry((conversation_id, sent.sender_id.as_str())).or_default();
+        *own += i64::from(!is_read);
         let said = Said::of(&sent.personal)?;
         self.messages.push(Message { position, conversation_id, sent, said, at });
         Ok(())

@@ -102,6 +102,7 @@ macro_rules! views_conformance {
             messages::pages_lead_to_each_message_once,
             stream::nothing_is_in_a_strangers_stream,
             stream::what_was_said_before_a_member_joined_is_not_in_their_stream,
+            stream::what_was_said_elsewhere_is_in_nobodys_stream_and_read_unless_asked_otherwise,
             stream::the_stream_is_in_the_order_of_the_log_over_all_conversations,
             stream::the_stream_lies_above_after_and_up_to_through,
             stream::own_messages_are_left_out_when_only_others_are_asked_for,

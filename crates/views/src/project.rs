@@ -14,6 +14,7 @@ pub enum Change<'a> {
         kind: ConversationKind,
         title: Option<&'a str>,
         created_by: &'a UserId,
+        /// When it began, wherever that was.
         at: Timestamp,
     },
     /// In a group, the member's list of conversations is pushed whole.
@@ -26,6 +27,7 @@ pub enum Change<'a> {
         position: u64,
         conversation_id: &'a str,
         sent: &'a MessageSent,
+        /// When it was said, wherever that was.
         at: Timestamp,
     },
     /// The reader's list of conversations is pushed whole.
@@ -65,7 +67,7 @@ pub enum Change<'a> {
 #[must_use]
 pub fn project(recorded: &Recorded) -> Option<Change<'_>> {
     let position = recorded.position;
-    let at = recorded.recorded_at;
+    let at = recorded.happened_at();
     let id: &str = &recorded.stream.aggregate_id;
     Some(match &recorded.event {
         Event::Erasures(ErasureEvent::SubjectErased(erased)) => {

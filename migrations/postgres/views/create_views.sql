@@ -23,7 +23,11 @@ create table conversations (
     last_sequence bigint not null default 0,
     -- Of the latest activity: the newest message, or the start.
     last_position bigint not null,
-    updated_at bigint not null
+    updated_at bigint not null,
+    -- Where what was said elsewhere ends, which is no part of anyone's stream; 0 if nothing was.
+    history_position bigint not null default 0,
+    -- The last sequence of it that every member has read.
+    read_history bigint not null default 0
 );
 
 create table members (
@@ -33,7 +37,7 @@ create table members (
     -- The read mark, and how many of the messages up to it are the member's own.
     read_sequence bigint not null default 0,
     own_at_read bigint not null default 0,
-    -- How many messages the member has sent.
+    -- How many messages the member has sent, those of the history that all have read left out.
     own_count bigint not null default 0,
     primary key (conversation, user_id)
 );

@@ -22,7 +22,11 @@ create table conversations (
     last_sequence integer not null default 0,
     -- Of the latest activity: the newest message, or the start.
     last_position integer not null,
-    updated_at integer not null
+    updated_at integer not null,
+    -- Where what was said elsewhere ends, which is no part of anyone's stream; 0 if nothing was.
+    history_position integer not null default 0,
+    -- The last sequence of it that every member has read.
+    read_history integer not null default 0
 );
 
 create table members (
@@ -32,7 +36,7 @@ create table members (
     -- The read mark, and how many of the messages up to it are the member's own.
     read_sequence integer not null default 0,
     own_at_read integer not null default 0,
-    -- How many messages the member has sent.
+    -- How many messages the member has sent, those of the history that all have read left out.
     own_count integer not null default 0,
     primary key (conversation, user_id)
 ) without rowid;

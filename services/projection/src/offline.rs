@@ -131,7 +131,10 @@ async fn read(
 fn matter(recorded: &Recorded, memberships: &mut Memberships) -> anyhow::Result<Option<Matter>> {
     let conversation = memberships.follow(recorded)?;
     Ok(match (&recorded.event, conversation) {
-        (Event::Conversation(ConversationEvent::MessageSent(sent)), Some(conversation)) => {
+        // What was said elsewhere is history.
+        (Event::Conversation(ConversationEvent::MessageSent(sent)), Some(conversation))
+            if sent.imported.is_none() =>
+        {
             let subject = Subject {
                 position: recorded.position,
                 message_id: sent.message_id,

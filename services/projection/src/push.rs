@@ -131,7 +131,9 @@ impl Publisher {
         let refresh = |list, user_id| Push::Refresh(Refresh { position, list, user_id });
         let conversation = self.memberships.follow(recorded)?;
         let push = match (&recorded.event, conversation) {
-            (Event::Conversation(ConversationEvent::MessageSent(sent)), Some(conversation)) => {
+            (Event::Conversation(ConversationEvent::MessageSent(sent)), Some(conversation))
+                if sent.imported.is_none() =>
+            {
                 Push::Message(message(self.journal, recorded, sent, conversation, keys)?)
             }
             (Event::Conversation(ConversationEvent::MemberJoined(joined)), Some(conversation))

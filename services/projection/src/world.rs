@@ -18,12 +18,13 @@ use verbatim_analytics::{Analytics, Memory};
 use verbatim_bus::in_process::InProcess;
 use verbatim_bus::{Bus, PresenceMessage, Taken};
 use verbatim_domain::conversation::{
-    ConversationKind, ConversationRead, ConversationStarted, MemberJoined, MessageSent,
-    PersonalMessage, PersonalTitle,
+    ConversationKind, ConversationRead, ConversationStarted, ImportedMessage, MemberJoined,
+    MessageSent, PersonalMessage, PersonalTitle,
 };
 use verbatim_domain::inbox::{DeliveryAdvanced, DeliveryOutcome, NotificationRead, ReadScope};
 use verbatim_domain::{
-    ConversationEvent, ConversationId, Event, InboxCommand, InboxEvent, MessageId, StreamId, UserId,
+    ConversationEvent, ConversationId, Event, InboxCommand, InboxEvent, MessageId, StreamId, Time,
+    UserId,
 };
 use verbatim_keys::Vault;
 use verbatim_keys::memory::MemoryKeys;
@@ -271,6 +272,7 @@ pub(crate) fn started(
         kind,
         created_by: user(members[0]),
         personal: PersonalTitle { title: None },
+        imported: None,
     };
     let mut events = vec![in_conversation(id, ConversationEvent::ConversationStarted(begun))];
     events.extend(members.iter().map(|member| joined(id, member)));
@@ -282,6 +284,15 @@ pub(crate) fn joined(id: &str, member: &str) -> (StreamId, Event) {
 }
 
 pub(crate) fn said(id: &str, sender: &str) -> (StreamId, Event) {
+    message(id, sender, None)
+}
+
+/// Brought in from another system.
+pub(crate) fn said_elsewhere(id: &str, sender: &str) -> (StreamId, Event) {
+    message(id, sender, Some(ImportedMessage { sent_at: Time(1), unread: true }))
+}
+
+fn message(id: &str, sender: &str, imported: Option<ImportedMessage>) -> (StreamId, Event) {
     let sent = MessageSent {
         message_id: MessageId(Uuid::now_v7()),
         sequence: 1,
@@ -294,6 +305,7 @@ pub(crate) fn said(id: &str, sender: &str) -> (StreamId, Event) {
             email: None,
         }
         .into(),
+        imported,
     };
     in_conversation(id, ConversationEvent::MessageSent(sent))
 }

@@ -11,7 +11,7 @@ use verbatim_audit::{Bound, EventType};
 use verbatim_domain::{ConversationId, UserId};
 use verbatim_protocol::Timestamp;
 
-use crate::refusal::{EXIT_CODES, PROOF_EXIT_CODES, VERIFY_EXIT_CODES};
+use crate::refusal::{EXIT_CODES, IMPORT_EXIT_CODES, PROOF_EXIT_CODES, VERIFY_EXIT_CODES};
 use crate::replay::Speed;
 
 /// The messaging backend that keeps every word: Socket.IO and REST in, an event log behind.
@@ -52,6 +52,9 @@ pub enum Command {
     /// Hand events out again, in order: to standard output, to NATS, to a Socket.IO server, or into an
     /// empty store, which becomes the same log. Nobody is notified of anything.
     Replay(Box<ReplayArgs>),
+    /// Bring in conversations and messages of another system, from a file with a line of JSON for each.
+    /// What is there already is left as it is, so what was interrupted goes on where it was.
+    Import(ImportArgs),
     /// Show conversations, their members and messages as they stood, a line of JSON each.
     AsOf(AsOfArgs),
     /// Erase what a user has said: content, attachments and e-mail address of all their messages, in
@@ -571,6 +574,49 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+/// How another system's history is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// A line of JSON for each conversation and each message; schemas/import.json says what it holds.
+    Ndjson,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = IMPORT_EXIT_CODES)]
+pub struct ImportArgs {
+    /// A data folder that no server uses, made where it is missing.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    #[command(flatten)]
+    pub master_key: MasterKeyArgs,
+
+    /// How the file is written.
+    #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
+    pub format: ImportFormat,
+
+    /// Only check: each bad line is printed with what is wrong, and nothing is written.
+    #[arg(long)]
+    pub check: bool,
+
+    /// What was said counts as unread. Without it, every member has read it. Either way it is pushed to
+    /// nobody, and nobody is notified.
+    #[arg(long)]
+    pub unread: bool,
+
+    /// Bytes of a message's text.
+    #[arg(long, env = "MAX_CONTENT_BYTES", default_value = "32768", value_name = "BYTES")]
+    pub max_content_bytes: std::num::NonZeroUsize,
+
+    /// Attachments of a message.
+    #[arg(long, env = "MAX_ATTACHMENTS", default_value = "10", value_name = "N")]
+    pub max_attachments: usize,
+
+    /// The file; `-` is standard input, which is put into a temporary file first.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 #[derive(Debug, Clone, Args)]

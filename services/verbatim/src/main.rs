@@ -9,6 +9,7 @@ mod data;
 mod dead_letters;
 mod export;
 mod health;
+mod import;
 mod keys;
 mod log;
 mod migrate;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Rebuild(args)) => admin::rebuild(&args),
         Some(Command::Copy(args)) => copy::run(&args),
         Some(Command::Export(args)) => export::run(&args),
+        Some(Command::Import(args)) => import::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::AsOf(args)) => as_of::run(&args),
         Some(Command::Erase(args)) => keys::erase(&args),

@@ -4,22 +4,34 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-const TEMPLATE: &str = "{bar:30} {human_pos} of {human_len} events, {per_sec}, {eta} left";
+const EVENTS: &str = "{bar:30} {human_pos} of {human_len} events, {per_sec}, {eta} left";
+const BYTES: &str = "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
 
 /// A bar on standard error; it goes when dropped.
 pub struct Progress(ProgressBar);
 
 impl Default for Progress {
     fn default() -> Self {
-        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is one");
-        let bar = ProgressBar::new(0).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(500));
-        Self(bar)
+        Self::new(EVENTS)
     }
 }
 
 impl Progress {
-    /// `done` of `of` events.
+    /// Of a file that is gone through.
+    pub fn bytes(doing: &'static str) -> Self {
+        let bar = Self::new(BYTES);
+        bar.0.set_message(doing);
+        bar
+    }
+
+    fn new(template: &str) -> Self {
+        let style = ProgressStyle::with_template(template).expect("the template is one");
+        let bar = ProgressBar::new(0).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Self(bar)
+    }
+
+    /// `done` of `of` events, or bytes.
     pub fn show(&self, done: u64, of: u64) {
         self.0.set_length(of);
         self.0.set_position(done);

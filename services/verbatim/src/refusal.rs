@@ -29,6 +29,15 @@ Exit codes:
   0  it is proved
   2  it can't be done as asked: a malformed key, a file that can't be read or holds no proof
   4  it proves nothing: it was mangled, or is signed with another key, or is of another log";
+/// For `--help` of the import.
+pub const IMPORT_EXIT_CODES: &str = "\
+Exit codes:
+  0  done: all of it is there
+  1  it failed on the way: import again, and it goes on; or some lines say something else than what
+     is there already under their ids: all others are there
+  2  it can't be done as asked: a line of the file can't be imported, so nothing was; no such file,
+     an unknown format
+  3  the store can't be used: it is out of reach, in use by a server, or of another version";
 
 /// An error whose cause decides the exit code.
 #[derive(Debug)]

@@ -88,6 +88,7 @@ impl History {
             sender_role: role.to_owned(),
             client_message_id: None,
             personal: PersonalMessage::text("Hello!").into(),
+            imported: None,
         };
         self.add(talk(conversation), ConversationEvent::MessageSent(sent))
     }

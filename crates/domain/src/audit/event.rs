@@ -18,6 +18,16 @@ pub struct AuditAccessed {
     pub accessed: Accessed,
 }
 
+impl AuditAccessed {
+    /// The first version knows nothing of the seal.
+    pub(crate) fn version(&self) -> &'static str {
+        match self.accessed {
+            Accessed::Events(_) | Accessed::Conversation(_) => "1",
+            Accessed::Seal(_) => "2",
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +67,7 @@ pub struct ConversationAccessed {
 /// Signed checkpoints of the log, what leads from one to another, or the keys that they were signed
 /// with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SealAccessed {
     /// How many events the earliest checkpoint speaks of; 0 where none was shown.
     pub from: u64,

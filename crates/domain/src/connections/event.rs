@@ -10,7 +10,7 @@ pub enum ConnectionsEvent {
 
 /// How many were connected had changed. Until the next of these it was the same, time for time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectionsSampled {
     /// When the time that was looked at ended, in seconds since the Unix epoch.
     pub at: u64,

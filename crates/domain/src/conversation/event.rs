@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientMessageId, MessageId, Personal, UserId};
+use crate::{ClientMessageId, MessageId, Personal, Time, UserId};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ConversationEvent {
@@ -44,6 +44,28 @@ pub struct ConversationStarted {
     pub created_by: UserId,
     #[serde(default, skip_serializing_if = "PersonalTitle::is_empty")]
     pub personal: PersonalTitle,
+    /// What another system had was brought in; since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportedStart>,
+}
+
+impl ConversationStarted {
+    /// The first version says all but of an import.
+    pub(crate) fn version(&self) -> &'static str {
+        if self.imported.is_some() { "2" } else { "1" }
+    }
+}
+
+/// How a conversation began elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImportedStart {
+    /// When, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+    /// Whether what was said there counts as unread.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
 }
 
 /// The personal part of [`ConversationStarted`].
@@ -70,8 +92,7 @@ pub struct MemberJoined {
 /// A member said something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "MessageSent")]
-pub struct MessageSent<P = Personal> {
+pub struct MessageSent {
     pub message_id: MessageId,
     /// 1, 2, 3 … within the conversation.
     pub sequence: u64,
@@ -79,7 +100,31 @@ pub struct MessageSent<P = Personal> {
     pub sender_role: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<ClientMessageId>,
-    pub personal: P,
+    pub personal: Personal,
+    /// It was said elsewhere, and brought in; since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportedMessage>,
+}
+
+impl MessageSent {
+    /// The first version says all but of an import, and what is said as it is.
+    pub(crate) fn version(&self) -> &'static str {
+        match (&self.personal, &self.imported) {
+            (Personal::Plain(_), None) => "1",
+            _ => "2",
+        }
+    }
+}
+
+/// What is known of a message that was said elsewhere. It is history: never pushed, and nobody is
+/// notified of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImportedMessage {
+    pub sent_at: Time,
+    /// Else every member has read it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
 }
 
 /// The personal part of [`MessageSent`].
@@ -91,16 +136,6 @@ pub struct PersonalMessage {
     pub attachments: Vec<Attachment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-}
-
-impl MessageSent {
-    /// What is said as it is needs no more than the first version.
-    pub(crate) fn version(&self) -> &'static str {
-        match self.personal {
-            Personal::Plain(_) => "1",
-            Personal::Sealed(_) => "2",
-        }
-    }
 }
 
 impl PersonalMessage {

@@ -34,6 +34,7 @@ fn said(sender: &str, sequence: u64) -> ConversationEvent {
         sender_role: "user".into(),
         client_message_id: Some("c-1".parse().expect("an id")),
         personal: personal(sender),
+        imported: None,
     })
 }
 
@@ -50,6 +51,7 @@ fn started(kind: ConversationKind, creator: &str, title: Option<&str>) -> Conver
         kind,
         created_by: user(creator),
         personal: PersonalTitle { title: title.map(str::to_owned) },
+        imported: None,
     })
 }
 

@@ -24,7 +24,6 @@ use verbatim_domain::inbox::{
 };
 use verbatim_domain::{
     AuditCommand, ConnectionsCommand, ConversationCommand, ErasureCommand, Event, InboxCommand,
-    Sealed,
 };
 
 /// Commands have had one version so far.
@@ -45,7 +44,7 @@ fn events() -> BTreeMap<String, Schema> {
     let schemas = BTreeMap::from([
         ("ConversationStarted", schema::<ConversationStarted>()),
         ("MemberJoined", schema::<MemberJoined>()),
-        ("MessageSent", schema::<MessageSent<Sealed>>()),
+        ("MessageSent", schema::<MessageSent>()),
         ("ConversationRead", schema::<ConversationRead>()),
         ("NotificationCreated", schema::<NotificationCreated>()),
         ("NotificationRead", schema::<NotificationRead>()),

@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use verbatim_domain::StreamId;
+use verbatim_protocol::{Envelope, Original};
 
 use super::{
     Place, append_one, committed, conversation, duplicate, key, message, messages, positions,
     read_all, sequences,
 };
-use crate::{Journal, Log, Rows, Snapshot};
+use crate::{Import, Journal, Log, Rows, Snapshot};
 
 pub async fn a_reader_of_a_growing_journal_sees_no_hole<P: Place>() {
     const CALLERS: u64 = 4;
@@ -40,6 +41,35 @@ pub async fn a_reader_of_a_growing_journal_sees_no_hole<P: Place>() {
         tokio::task::yield_now().await;
     }
     callers.join_all().await;
+}
+
+pub async fn a_copy_has_the_version_and_the_bytes_that_were_stored<P: Place>() {
+    let (one, other) = (P::new().await, P::new().await);
+    let journal = one.open().await;
+    let events = committed(append_one(&journal, messages(&conversation("a"), 0, "1", 3)).await);
+    let mut stored: Vec<_> = events.iter().map(|event| (**event).clone()).collect();
+    // What its type would write in the first version, in the second, its fields in another order.
+    let payload = stored[1].payload().expect("it is written");
+    let (first, rest) = payload.split_once(',').expect("it has fields");
+    let payload = format!("{{{},{}}}", &rest[..rest.len() - 1], &first[1..]);
+    let original = Original { version: "2".into(), payload: payload.as_str().into() };
+    stored[1].original = Some(Arc::new(original));
+    let stored: Vec<_> = stored.into_iter().map(Arc::new).collect();
+    let copy = other.open().await;
+    copy.import(stored.clone()).await.expect("it is stored");
+    let read = read_all(&copy).await;
+    assert_eq!(read, stored);
+    assert_eq!(
+        (read[1].event_version(), &*read[1].payload().expect("it is there")),
+        ("2", &*payload)
+    );
+    assert_eq!(read[0].original, None);
+
+    let envelope = Envelope::of(&read[1]).expect("it is written");
+    let json = serde_json::to_string(&envelope).expect("it is JSON");
+    assert!(json.contains(&payload), "{json}");
+    let envelope: Envelope<'_> = serde_json::from_str(&json).expect("it is one");
+    assert_eq!(envelope.read().expect("it is an event"), *read[1]);
 }
 
 pub async fn pages_follow_on_each_other<P: Place>() {

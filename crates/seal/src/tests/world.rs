@@ -74,6 +74,7 @@ impl<S: Stage> World<S> {
                         email: None,
                     }
                     .into(),
+                    imported: None,
                 })
                 .into(),
             ],

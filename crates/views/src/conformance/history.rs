@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use verbatim_domain::conversation::{
-    Attachment, ConversationKind, ConversationRead, ConversationStarted, MemberJoined, MessageSent,
-    PersonalMessage, PersonalTitle,
+    Attachment, ConversationKind, ConversationRead, ConversationStarted, ImportedMessage,
+    ImportedStart, MemberJoined, MessageSent, PersonalMessage, PersonalTitle,
 };
 use verbatim_domain::erasure::SubjectErased;
 use verbatim_domain::inbox::{
@@ -14,7 +14,7 @@ use verbatim_domain::inbox::{
 };
 use verbatim_domain::{
     Ciphertext, ConversationEvent, ConversationId, ErasureEvent, Event, InboxEvent, KeyId,
-    MessageId, NotificationId, Personal, Sealed, StreamId, UserId,
+    MessageId, NotificationId, Personal, Sealed, StreamId, Time, UserId,
 };
 use verbatim_protocol::{Recorded, Timestamp};
 
@@ -106,8 +106,30 @@ impl History {
             kind,
             created_by: user(by),
             personal: PersonalTitle { title: title.map(str::to_owned) },
+            imported: None,
         };
         self.in_conversation(id, ConversationEvent::ConversationStarted(started));
+    }
+
+    /// A group of another system's, begun there at `at`.
+    pub fn import(&mut self, id: &str, at: i64, unread: bool, members: &[&str]) {
+        let started = ConversationStarted {
+            kind: ConversationKind::Group,
+            created_by: user(members[0]),
+            personal: PersonalTitle { title: None },
+            imported: Some(ImportedStart { created_at: Some(Time(at)), unread }),
+        };
+        self.in_conversation(id, ConversationEvent::ConversationStarted(started));
+        for member in members {
+            self.join(id, member);
+        }
+    }
+
+    /// A message of it, said there at `at`.
+    pub fn import_message(&mut self, id: &str, sender: &str, at: i64, unread: bool) -> MessageId {
+        self.send(id, sender, "Said elsewhere", |sent| {
+            sent.imported = Some(ImportedMessage { sent_at: Time(at), unread });
+        })
     }
 
     pub fn join(&mut self, id: &str, member: &str) -> u64 {
@@ -137,6 +159,12 @@ impl History {
             sender_role: "user".to_owned(),
             client_message_id: None,
             personal: said(content, None).into(),
+            personal: PersonalMessage {
+                content: content.to_owned(),
+                attachments: Vec::new(),
+                email: None,
+            },
+            imported: None,
         };
         change(&mut sent);
         let position = self.in_conversation(id, ConversationEvent::MessageSent(sent));

@@ -34,6 +34,10 @@ pub struct Talk {
     pub members: Vec<Member>,
     pub messages: Vec<StreamMessage>,
     marks: HashMap<UserId, u64>,
+    /// The position of the last message that was said elsewhere, 0 without any.
+    history: u64,
+    /// The sequence of the last such that everyone has read.
+    read_history: u64,
 }
 
 /// A notification.
@@ -65,7 +69,7 @@ impl Talk {
     }
 
     fn seen_by(&self, reader: &UserId) -> Conversation {
-        let mark = self.marks.get(reader).copied().unwrap_or(0);
+        let mark = self.marks.get(reader).copied().unwrap_or(0).max(self.read_history);
         let unread = |message: &&StreamMessage| {
             message.message.sequence > mark && message.message.sender_id != *reader
         };
@@ -102,11 +106,13 @@ impl Model {
                 self.talks.push(Talk {
                     id: id.parse().expect("a conversation id"),
                     position,
-                    at,
+                    at: recorded.happened_at(),
                     started: started.clone(),
                     members: Vec::new(),
                     messages: Vec::new(),
                     marks: HashMap::new(),
+                    history: 0,
+                    read_history: 0,
                 });
             }
             Event::Conversation(event) => {
@@ -167,7 +173,8 @@ impl Model {
         let mut stream = Vec::new();
         for talk in &self.talks {
             for message in &talk.messages {
-                let inside = message.position > after && message.position <= through;
+                let inside =
+                    message.position > after.max(talk.history) && message.position <= through;
                 if inside && talk.recipients(message.position).any(|member| member == user) {
                     stream.push(message.clone());
                 }
@@ -181,7 +188,8 @@ impl Model {
     pub fn pushes(&self) -> Vec<Push> {
         let mut pushes: Vec<Push> = self.refreshes.clone();
         for talk in &self.talks {
-            for StreamMessage { position, message } in &talk.messages {
+            let said_here = talk.messages.iter().filter(|message| message.position > talk.history);
+            for StreamMessage { position, message } in said_here {
                 pushes.push(Push::Message(MessagePush {
                     position: *position,
                     message_id: message.id,
@@ -247,17 +255,19 @@ impl Model {
         let (talk, message) = self.message(id).expect("a message");
         let others =
             talk.recipients(message.position).filter(|user| **user != message.message.sender_id);
-        others.map(|user| self.delivery(user, message)).collect()
+        others.map(|user| self.delivery(user, talk, message)).collect()
     }
 
-    fn delivery(&self, user: &UserId, message: &StreamMessage) -> Delivery {
+    fn delivery(&self, user: &UserId, talk: &Talk, message: &StreamMessage) -> Delivery {
         let covering = |(who, through, _): &&(UserId, u64, Timestamp)| {
             who == user && *through >= message.position
         };
         let about = |notice: &&Notice| {
             notice.user == *user && notice.created.message_id == message.message.id
         };
-        let (status, updated_at) = if let Some((.., at)) = self.advances.iter().find(covering) {
+        let (status, updated_at) = if message.position <= talk.history {
+            (DeliveryStatus::Delivered, message.message.created_at)
+        } else if let Some((.., at)) = self.advances.iter().find(covering) {
             (DeliveryStatus::Delivered, *at)
         } else if let Some(notice) = self.notices.iter().find(about) {
             (DeliveryStatus::Offline, notice.at)
@@ -279,6 +289,12 @@ impl Talk {
                 (self.started.kind == ConversationKind::Group).then_some(user_id)
             }
             ConversationEvent::MessageSent(sent) => {
+                if let Some(imported) = sent.imported {
+                    self.history = position;
+                    if !imported.unread {
+                        self.read_history = sent.sequence;
+                    }
+                }
                 let message = Message::new(self.id.clone(), sent.clone(), at);
                 self.messages.push(StreamMessage { position, message });
                 None

@@ -46,6 +46,9 @@ struct Talk {
     id: String,
     members: Vec<usize>,
     marks: [u64; USERS.len()],
+    /// Whether what is brought in from another system counts as unread; `None` once something was said
+    /// here.
+    history: Option<bool>,
 }
 
 impl World {
@@ -61,7 +64,8 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.dice.below(20) {
+        match self.dice.below(22) {
+            20 | 21 => self.import(),
             0 => self.start(),
             1 => self.join(),
             2..=10 => self.say(),
@@ -83,7 +87,29 @@ impl World {
         for member in &members {
             self.history.join(&id, USERS[*member]);
         }
-        self.talks.push(Talk { id, members, marks: [0; USERS.len()] });
+        self.talks.push(Talk { id, members, marks: [0; USERS.len()], history: None });
+    }
+
+    /// Goes on with the newest conversation, if that is still history, or begins another.
+    fn import(&mut self) {
+        if self.talks.last().is_none_or(|talk| talk.history.is_none()) {
+            let id = format!("c{}", self.talks.len());
+            let members = vec![0, 1, 2 + self.dice.below(3)];
+            let unread = self.dice.below(2) == 0;
+            let names: Vec<_> = members.iter().map(|member| USERS[*member]).collect();
+            self.history.import(&id, self.dice.below(1_000) as i64, unread, &names);
+            self.talks.push(Talk { id, members, marks: [0; USERS.len()], history: Some(unread) });
+        }
+        let talk = self.talks.last_mut().expect("one");
+        let unread = talk.history.expect("it is history");
+        for _ in 0..=self.dice.below(3) {
+            let sender = self.dice.of(&talk.members).expect("a member");
+            let at = self.dice.below(1_000_000) as i64;
+            self.messages.push(self.history.import_message(&talk.id, USERS[sender], at, unread));
+        }
+        if !unread {
+            talk.marks = [self.history.count(&talk.id); USERS.len()];
+        }
     }
 
     fn join(&mut self) {
@@ -105,7 +131,9 @@ impl World {
         if last == 0 {
             return self.start();
         }
-        let talk = &self.talks[self.talks.len() - 1 - self.dice.below(last)];
+        let index = self.talks.len() - 1 - self.dice.below(last);
+        let talk = &mut self.talks[index];
+        talk.history = None;
         for _ in 0..=self.dice.below(3) {
             let sender = self.dice.of(&talk.members).expect("a member");
             let text = format!("{} says {}", USERS[sender], self.history.head());

@@ -1,10 +1,10 @@
 //! A user's stream, and what is pushed to all.
 
-use verbatim_protocol::client::Message;
-use verbatim_protocol::{List, Push};
+use verbatim_protocol::client::{Delivery, DeliveryStatus, Message};
+use verbatim_protocol::{List, Push, Timestamp};
 
 use super::compare::assert_shows;
-use super::history::{History, user, varied};
+use super::history::{History, conversation, user, varied};
 use super::{Adapter, showing};
 use crate::Views;
 
@@ -43,6 +43,39 @@ pub async fn what_was_said_before_a_member_joined_is_not_in_their_stream<A: Adap
     assert_eq!(contents(&views, "cy", (0, joined), 100, false).await, [""; 0]);
     assert_eq!(contents(&views, "cy", (joined + 1, u64::MAX), 100, false).await, ["five"]);
     assert_eq!(contents(&views, "ann", ALL, 100, false).await.len(), 5);
+}
+
+pub async fn what_was_said_elsewhere_is_in_nobodys_stream_and_read_unless_asked_otherwise<
+    A: Adapter,
+>() {
+    let mut history = History::new();
+    let mut elsewhere = None;
+    for (id, unread) in [("read", false), ("unread", true)] {
+        history.import(id, 1_000, unread, &["ann", "bob"]);
+        for at in 1..=3 {
+            elsewhere = Some(history.import_message(id, "bob", 2_000 + at, unread));
+        }
+    }
+    let before = history.head();
+    for id in ["read", "unread"] {
+        history.say(id, "bob", "Here");
+    }
+    let (_adapter, views) = showing::<A>(&history).await;
+    assert_eq!(contents(&views, "ann", ALL, 100, false).await, ["Here", "Here"]);
+    assert_eq!(contents(&views, "ann", ALL, 1, true).await, ["Here"]);
+    let pushes = views.pushes(before - 1, u64::MAX, 100).await.expect("pushes");
+    assert_eq!(pushes.iter().map(Push::position).collect::<Vec<_>>(), [before + 1, before + 2]);
+    for (id, expected) in [("read", 1), ("unread", 4)] {
+        let shown = views.conversation(&user("ann"), &conversation(id)).await.expect("an answer");
+        let shown = shown.expect("a conversation");
+        assert_eq!((shown.unread_count, shown.created_at), (expected, Timestamp(1_000)), "{id}");
+    }
+    let delivered = views.deliveries(elsewhere.expect("a message")).await.expect("an answer");
+    let (_, deliveries) = delivered.expect("a message");
+    let status = |delivery: &Delivery| (delivery.status, delivery.updated_at);
+    let statuses: Vec<_> = deliveries.iter().map(status).collect();
+    assert_eq!(statuses, [(DeliveryStatus::Delivered, Timestamp(2_003))]);
+    assert_shows(&views, history.events(), &["ann", "bob"]).await;
 }
 
 pub async fn the_stream_is_in_the_order_of_the_log_over_all_conversations<A: Adapter>() {

@@ -112,7 +112,9 @@ impl Batch<'_> {
             .bind(each(&news, |(_, news)| news.first_sequence as i64))
             .bind(each(&news, |(_, news)| news.last_sequence as i64))
             .bind(each(&news, |(_, news)| news.last_position as i64))
-            .bind(each(&news, |(_, news)| news.at.0));
+            .bind(each(&news, |(_, news)| news.at.0))
+            .bind(each(&news, |(_, news)| news.history_position as i64))
+            .bind(each(&news, |(_, news)| news.read_history as i64));
         all("conversations with new messages", touch, news.len(), connection).await?;
 
         let own: Vec<_> = self.own_messages.iter().collect();

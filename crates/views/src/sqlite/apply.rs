@@ -19,7 +19,7 @@ bulk!(INSERT_MEMBERS, "insert_members.sql", 3);
 bulk!(INSERT_GROUP_REFRESHES, "insert_group_refreshes.sql", 3);
 bulk!(INSERT_REFRESHES, "insert_refreshes.sql", 3);
 bulk!(INSERT_MESSAGES, "insert_messages.sql", 12);
-bulk!(TOUCH_CONVERSATIONS, "touch_conversations.sql", 5);
+bulk!(TOUCH_CONVERSATIONS, "touch_conversations.sql", 7);
 bulk!(COUNT_OWN_MESSAGES, "count_own_messages.sql", 3);
 bulk!(MOVE_READ_MARKS, "move_read_marks.sql", 3);
 bulk!(INSERT_NOTIFICATIONS, "insert_notifications.sql", 6);
@@ -96,6 +96,8 @@ impl Batch<'_> {
                     .bind(news.last_sequence as i64)
                     .bind(news.last_position as i64)
                     .bind(news.at.0)
+                    .bind(news.history_position as i64)
+                    .bind(news.read_history as i64)
             });
         all("conversations with new messages", touched, news.len())?;
 

@@ -4,6 +4,7 @@
 //! the value: they are logged.
 
 mod parse;
+mod written;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -14,13 +15,11 @@ use verbatim_protocol::Failure;
 use verbatim_protocol::client::MAX_PAGE;
 
 use crate::settings::Limits;
-pub(super) use parse::{parse, refused};
+pub use parse::parse;
+pub(super) use parse::refused;
+use written::number;
+pub use written::{MAX_TITLE_CHARACTERS, check_attachments, check_content, line};
 
-/// The highest number that every JSON reader keeps exact.
-const MAX_NUMBER: u64 = (1 << 53) - 1;
-const MAX_TITLE_CHARACTERS: usize = 200;
-const MAX_NAME_CHARACTERS: usize = 255;
-const MAX_URL_CHARACTERS: usize = 2_048;
 const MAX_NOTIFICATION_IDS: usize = 200;
 
 /// Which notifications.
@@ -273,13 +272,6 @@ pub struct AnalyticsGet {
     pub limit: Option<u32>,
 }
 
-fn number(field: &str, value: Option<u64>) -> Result<(), Failure> {
-    match value {
-        Some(value) if value > MAX_NUMBER => Err(refused(field, "must be at most 2^53 - 1")),
-        _ => Ok(()),
-    }
-}
-
 fn limit(value: Option<u32>) -> Result<(), Failure> {
     match value {
         Some(limit) if !(1..=MAX_PAGE).contains(&limit) => {
@@ -287,18 +279,6 @@ fn limit(value: Option<u32>) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// One line of text of 1 to `most` characters.
-fn line(field: &str, text: &str, most: usize) -> Result<(), Failure> {
-    let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits {
-        return Ok(());
-    }
-    Err(refused(
-        field,
-        &format!("must be 1 to {most} characters, none of them a control character"),
-    ))
 }
 
 impl NotificationGet {
@@ -350,54 +330,13 @@ impl ConversationRead {
 
 impl MessageSend {
     pub(super) fn check(&self, limits: &Limits) -> Result<(), Failure> {
-        if self.content.is_empty() {
-            return Err(refused("content", "must not be empty"));
-        }
-        if self.content.len() > limits.content_bytes {
-            let rule = format!("must not be longer than {} bytes", limits.content_bytes);
-            return Err(refused("content", &rule));
-        }
-        if self.content.contains('\0') {
-            return Err(refused("content", "must not hold NUL"));
-        }
+        check_content(&self.content, limits)?;
         if self.client_message_id.as_ref().is_some_and(|id| id.as_str().contains('\0')) {
             return Err(refused("clientMessageId", "must not hold NUL"));
         }
         let attachments = self.attachments.as_deref().unwrap_or_default();
-        if attachments.len() > limits.attachments {
-            let rule = format!("must not hold more than {} entries", limits.attachments);
-            return Err(refused("attachments", &rule));
-        }
-        attachments.iter().enumerate().try_for_each(|(n, attachment)| attachment.check(n))
+        check_attachments(attachments, limits)
     }
-}
-
-impl Attachment {
-    fn check(&self, n: usize) -> Result<(), Failure> {
-        let field = |name: &str| format!("attachments[{n}].{name}");
-        line(&field("name"), &self.name, MAX_NAME_CHARACTERS)?;
-        if !is_web_address(&self.url) {
-            let rule =
-                format!("must be an http or https URL of up to {MAX_URL_CHARACTERS} characters");
-            return Err(refused(&field("url"), &rule));
-        }
-        if let Some(mime_type) = &self.mime_type {
-            line(&field("mimeType"), mime_type, MAX_NAME_CHARACTERS)?;
-        }
-        number(&field("size"), self.size)
-    }
-}
-
-/// Whether a browser would fetch it from the web: this scheme, some host, and nothing invisible.
-fn is_web_address(url: &str) -> bool {
-    let Some((scheme, rest)) = url.split_once("://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.split_once('@').map_or(authority, |(_user, host)| host);
-    let invisible = |c: char| c <= ' ' || ('\u{7f}'..='\u{a0}').contains(&c);
-    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
-        && !(host.is_empty() || host.starts_with(':') || host.contains('@'))
-        && !url.chars().any(invisible)
-        && url.chars().count() <= MAX_URL_CHARACTERS
 }
 
 impl From<Attachment> for conversation::Attachment {

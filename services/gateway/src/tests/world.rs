@@ -128,6 +128,7 @@ impl World {
             sender_role: send.author.role.clone(),
             client_message_id: None,
             personal: send.personal.clone(),
+            imported: None,
         };
         self.open(Message::new("conv".parse().expect("an id"), event, Timestamp(0))).content
     }
@@ -154,6 +155,7 @@ impl World {
             sender_role: command.author.role,
             client_message_id: command.client_message_id,
             personal: command.personal,
+            imported: None,
         };
         let recorded_at = Timestamp::now();
         let conversation_id: ConversationId = "conv".parse().expect("an id");

@@ -12,7 +12,7 @@ use verbatim_domain::conversation::ConversationKind;
 use verbatim_protocol::presence::Change;
 
 use super::*;
-use crate::world::{World, delivered, said, settings, started, user};
+use crate::world::{World, delivered, said, said_elsewhere, settings, started, user};
 
 /// A running offline reactor.
 struct Noting {
@@ -74,8 +74,9 @@ async fn a_recipient_without_a_socket_is_notified_once_and_the_sender_never() {
     let (world, _handling, mut keys) = world().await;
     let noting = Noting::start(&world, settings());
     world.until("it has begun", || world.state.saved() == Some(3)).await;
+    world.record(vec![said_elsewhere("c", "ann")]);
     let message = world.record(vec![said("c", "ann")]);
-    assert_eq!(key(&mut keys).await, format!("{message}:bob"));
+    assert_eq!(key(&mut keys).await, format!("{message}:bob"), "not of what was said elsewhere");
     done(&world).await;
     assert_eq!(world.notified().len(), 1);
     assert_eq!(noted(&world, "bob", message), 1);

@@ -8,8 +8,8 @@ use verbatim_views::Views;
 
 use super::*;
 use crate::world::{
-    Dice, World, conversation_read, delivered, joined, notifications_read, said, settings, started,
-    user,
+    Dice, World, conversation_read, delivered, joined, notifications_read, said, said_elsewhere,
+    settings, started, user,
 };
 
 /// A running push reactor, and a gateway's end of the frames.
@@ -119,6 +119,18 @@ async fn a_message_is_pushed_as_the_wire_contract_shows_it() {
     assert_eq!(json.conversation_id, first.conversation_id);
     let cursor = json.cursor.expect("the stream's messages have cursors");
     assert_eq!(StreamCursor::parse(&cursor, world.journal.id()), Ok(4));
+    pushing.end().await;
+}
+
+#[tokio::test]
+async fn what_was_said_elsewhere_is_not_pushed() {
+    let world = World::new();
+    let mut pushing = Pushing::start(&world, settings()).await;
+    world.record(started("c", ConversationKind::Direct, &["ann", "bob"]));
+    world.record(vec![said_elsewhere("c", "ann")]);
+    let position = world.record(vec![said("c", "ann")]);
+    let pushes = pushing.pushes(position).await;
+    assert_eq!(pushes.iter().map(Push::position).collect::<Vec<_>>(), [position]);
     pushing.end().await;
 }
 

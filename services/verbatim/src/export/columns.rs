@@ -26,9 +26,11 @@ const fn column(name: &'static str, kind: Kind, required: bool) -> Column {
 }
 
 /// The envelope's fields, and of the payload what questions are asked about most.
-pub const COLUMNS: [Column; 17] = [
+pub const COLUMNS: [Column; 18] = [
     column("position", Kind::Number, true),
     column("recorded_at", Kind::Time, true),
+    // Earlier, where it was brought in from another system.
+    column("happened_at", Kind::Time, true),
     column("aggregate_type", Kind::Text, true),
     column("aggregate_id", Kind::Text, true),
     column("sequence", Kind::Number, true),
@@ -66,6 +68,7 @@ pub fn row(recorded: &Recorded) -> Result<[Value<'_>; COLUMNS.len()], serde_json
     Ok([
         Value::Number(*position),
         Value::Time(*recorded_at),
+        Value::Time(recorded.happened_at()),
         Value::Text(stream.aggregate_type.as_str()),
         Value::Text(&stream.aggregate_id),
         Value::Number(*sequence),

@@ -85,8 +85,7 @@ impl CloudEvents {
 
 impl Encoder for CloudEvents {
     fn write(&mut self, recorded: &Recorded) -> io::Result<()> {
-        let Recorded { position, stream, sequence, recorded_at, command, metadata, event, .. } =
-            recorded;
+        let Recorded { position, stream, sequence, command, metadata, event, .. } = recorded;
         let Metadata { command_id, traceparent } = serde_json::from_str(metadata)?;
         let cloud_event = CloudEvent {
             specversion: "1.0",
@@ -94,7 +93,7 @@ impl Encoder for CloudEvents {
             source: &self.source,
             kind: format!("verbatim.{}.v{}", event.event_type(), recorded.event_version()),
             subject: stream.to_string(),
-            time: *recorded_at,
+            time: recorded.happened_at(),
             datacontenttype: "application/json",
             sequence: format!("{position:020}"),
             partitionkey: &stream.aggregate_id,

@@ -4,7 +4,7 @@ update views.members as m
 set
     read_sequence = n.through,
     own_at_read = case
-        when c.last_sequence - n.through <= n.through - m.read_sequence
+        when c.last_sequence - n.through <= n.through - greatest(m.read_sequence, c.read_history)
         then m.own_count - (
             select count(*) from views.messages as s
             where s.conversation = m.conversation
@@ -14,7 +14,7 @@ set
         else m.own_at_read + (
             select count(*) from views.messages as s
             where s.conversation = m.conversation
-                and s.sequence > m.read_sequence
+                and s.sequence > greatest(m.read_sequence, c.read_history)
                 and s.sequence <= n.through
                 and s.sender = m.joined_position
         )

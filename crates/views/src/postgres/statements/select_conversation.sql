@@ -7,7 +7,7 @@ select
     c.created_at,
     c.updated_at,
     c.last_position,
-    (c.last_sequence - m.read_sequence) - (m.own_count - m.own_at_read),
+    (c.last_sequence - greatest(m.read_sequence, c.read_history)) - (m.own_count - m.own_at_read),
     s.position,
     s.id,
     c.id,

@@ -1,7 +1,7 @@
 with page as materialized (
     select
         c.*,
-        (c.last_sequence - m.read_sequence) - (m.own_count - m.own_at_read) as unread
+        (c.last_sequence - greatest(m.read_sequence, c.read_history)) - (m.own_count - m.own_at_read) as unread
     from views.members as m
     join views.conversations as c on c.key = m.conversation
     where m.user_id = $1 and c.last_position < $2

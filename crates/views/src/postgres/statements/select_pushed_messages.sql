@@ -14,6 +14,6 @@ select
     s.conversation
 from views.messages as s
 join views.conversations as c on c.key = s.conversation
-where s.position > $1 and s.position <= $2
+where s.position > $1 and s.position <= $2 and s.position > c.history_position
 order by s.position
 limit $3

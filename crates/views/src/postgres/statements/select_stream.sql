@@ -8,14 +8,14 @@ with heads as materialized (
         select first.position
         from views.messages as first
         where first.conversation = m.conversation
-            and first.position > greatest(m.joined_position, $2)
+            and first.position > greatest(m.joined_position, c.history_position, $2)
             and first.position <= $3
         order by first.position
         limit 1
     ) as head
     where m.user_id = $1
         and c.last_sequence > 0
-        and c.last_position > greatest(m.joined_position, $2)
+        and c.last_position > greatest(m.joined_position, c.history_position, $2)
         and m.joined_position < $3
     order by head.position
     limit $4

@@ -9,7 +9,7 @@ select
     stored.joined_position,
     marks.through,
     case
-        when conversations.last_sequence - marks.through <= marks.through - stored.read_sequence
+        when conversations.last_sequence - marks.through <= marks.through - max(stored.read_sequence, conversations.read_history)
         then stored.own_count - (
             select count(*) from folded_index
             where folded_index.conversation = stored.conversation
@@ -24,13 +24,13 @@ select
         else stored.own_at_read + (
             select count(*) from folded_index
             where folded_index.conversation = stored.conversation
-                and folded_index.sequence > stored.read_sequence
+                and folded_index.sequence > max(stored.read_sequence, conversations.read_history)
                 and folded_index.sequence <= marks.through
                 and folded_index.sender = stored.joined_position
         ) + (
             select count(*) from recent_index
             where recent_index.conversation = stored.conversation
-                and recent_index.sequence > stored.read_sequence
+                and recent_index.sequence > max(stored.read_sequence, conversations.read_history)
                 and recent_index.sequence <= marks.through
                 and recent_index.sender = stored.joined_position
         )

@@ -7,7 +7,7 @@ select
     conversations.created_at,
     conversations.updated_at,
     conversations.last_position,
-    (conversations.last_sequence - members.read_sequence)
+    (conversations.last_sequence - max(members.read_sequence, conversations.read_history))
         - (members.own_count - members.own_at_read) as unread_count,
     messages.position,
     messages.id,

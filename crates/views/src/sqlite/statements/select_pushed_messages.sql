@@ -14,6 +14,8 @@ select
     messages.conversation
 from messages
 cross join conversations on conversations.key = messages.conversation
-where messages.position > ?1 and messages.position <= ?2
+where messages.position > ?1
+    and messages.position <= ?2
+    and messages.position > conversations.history_position
 order by messages.position
 limit ?3

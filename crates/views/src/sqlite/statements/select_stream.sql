@@ -5,14 +5,16 @@
 with recursive search (conversation, floor, low, high) as (
     select
         members.conversation,
-        max(members.joined_position, ?2),
+        max(members.joined_position, conversations.history_position, ?2),
         0,
         conversations.last_sequence
     from members
     cross join conversations on conversations.key = members.conversation
     where members.user_id = ?1
         and conversations.last_sequence > 0
-        and conversations.last_position > max(members.joined_position, ?2)
+        and conversations.last_position > max(
+            members.joined_position, conversations.history_position, ?2
+        )
         and members.joined_position < ?3
     union all
     select

@@ -7,7 +7,7 @@ use verbatim_protocol::Failure;
 ///
 /// # Errors
 /// `bad_request`, naming the field where one is to blame.
-pub(in crate::requests) fn parse<T: DeserializeOwned>(text: Option<&str>) -> Result<T, Failure> {
+pub fn parse<T: DeserializeOwned>(text: Option<&str>) -> Result<T, Failure> {
     let text = match text.map(str::trim) {
         None | Some("" | "null") => "{}",
         Some(text) => text,
@@ -34,6 +34,9 @@ fn explain<T: DeserializeOwned>(text: &str) -> Failure {
     if let Some(missing) = quoted(message, "missing field `") {
         let field = if field == "." { missing.to_owned() } else { format!("{field}.{missing}") };
         return refused(&field, "is missing");
+    }
+    if let Some(unknown) = quoted(message, "unknown field `") {
+        return refused(unknown, "is not known");
     }
     if let Some(twice) = quoted(message, "duplicate field `") {
         return refused(twice, "is given twice");
@@ -62,6 +65,8 @@ fn plain(expected: &str) -> &str {
         "a boolean" => "true or false",
         "a UUID string" | "a formatted UUID string" => "a UUID",
         _ if expected.starts_with("struct ") => "an object",
+        // One of ours.
+        _ if expected.contains('`') => expected,
         _ => "of another type",
     }
 }
