@@ -94,8 +94,8 @@ pub fn conversation(recorded: &Recorded) -> Option<&str> {
             Some(created.conversation_id.as_str())
         }
         Event::Inbox(InboxEvent::NotificationRead(_) | InboxEvent::DeliveryAdvanced(_))
-        | Event::Erasures(_) => None,
-        Event::Connections(_) => None,
+        | Event::Erasures(_)
+        | Event::Connections(_) => None,
         Event::Audit(AuditEvent::AuditAccessed(audit)) => match &audit.accessed {
             Accessed::Conversation(accessed) => Some(accessed.conversation_id.as_str()),
             Accessed::Events(accessed) => accessed.conversation_id.as_ref().map(AsRef::as_ref),

@@ -23,8 +23,7 @@ pub use reading::*;
 
 /// Where one journal lives, and nothing else does.
 pub trait Place: Sized + Send + Sync + 'static {
-    type Journal: Journal + Rows;
-    type Journal: Import;
+    type Journal: Import + Rows;
 
     /// A place with no journal yet.
     fn new() -> impl Future<Output = Self> + Send;

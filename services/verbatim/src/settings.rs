@@ -169,7 +169,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
         ping_timeout,
         shutdown_timeout: Duration::from_secs(8),
     };
-    Ok((Serve { listen, gateway, master_key, own_secret, sample_seconds, seal, log }, form))
+    Ok((Serve { listen, gateway, master_key, own_secret, seal, sample_seconds, log }, form))
 }
 
 /// The cluster form, if it is asked for.

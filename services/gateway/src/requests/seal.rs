@@ -95,13 +95,12 @@ pub(super) fn consistency(
         let latest = prover.store.latest(prover.log()).await.map_err(|error| failure(&error))?;
         let Some(latest) = latest else { return Err(nothing_sealed()) };
         let to = of_size(prover, "to", to.unwrap_or(latest.size), &latest).await?;
-        let from = match from {
-            Some(from) => of_size(prover, "from", from, &latest).await?,
-            None => {
-                let first = prover.store.after(prover.log(), 0, 1).await;
-                let mut first = first.map_err(|error| failure(&error))?;
-                first.pop().filter(|first| first.size <= to.size).unwrap_or_else(|| to.clone())
-            }
+        let from = if let Some(from) = from {
+            of_size(prover, "from", from, &latest).await?
+        } else {
+            let first = prover.store.after(prover.log(), 0, 1).await;
+            let mut first = first.map_err(|error| failure(&error))?;
+            first.pop().filter(|first| first.size <= to.size).unwrap_or_else(|| to.clone())
         };
         if from.size > to.size {
             return Err(refused("from", "must not be above `to`"));

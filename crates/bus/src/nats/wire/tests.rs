@@ -40,7 +40,6 @@ fn sent(content: &str) -> ConversationEvent {
         client_message_id: None,
         personal: PersonalMessage { content: content.into(), attachments: Vec::new(), email: None }
             .into(),
-        personal: PersonalMessage { content: content.into(), attachments: Vec::new(), email: None },
         imported: None,
     })
 }
