@@ -159,11 +159,6 @@ impl History {
             sender_role: "user".to_owned(),
             client_message_id: None,
             personal: said(content, None).into(),
-            personal: PersonalMessage {
-                content: content.to_owned(),
-                attachments: Vec::new(),
-                email: None,
-            },
             imported: None,
         };
         change(&mut sent);
