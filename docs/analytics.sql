@@ -24,7 +24,7 @@ from read_parquet(getvariable('export'));
 create or replace view messages as
 select position, recorded_at, conversation_id, actor_id as sender_id, role
 from events
-where event_type = 'MessageSent' and payload->'imported' is null;
+where event_type = 'MessageSent' and (payload->'imported') is null;
 
 -- ## Messages by hour.
 create or replace view messages_by_hour as
