@@ -67,7 +67,7 @@ describe('authentication', () => {
     for (const nothing of ['/app', '/app/', '/app/nothing', '/app/conversations/x/nothing', '/app/get-connection-id/x']) {
       shapes.refused(await rest.get(nothing), 'not_found');
     }
-    for (const guarded of ['/app/audit/log', '/app/analytics/messages', '/app/audit', '/app/analytics/x/y']) {
+    for (const guarded of ['/app/audit/log', '/app/analytics/nothing', '/app/audit', '/app/analytics/x/y']) {
       shapes.refused(await rest.get(guarded), 'forbidden');
       shapes.refused(await (await deployment.rest(user(), { role: 'admin' })).get(guarded), 'not_found');
     }
