@@ -21,7 +21,8 @@ import { until } from './harness/until.mjs';
 
 const SETTINGS = [
   'VERBATIM_LISTEN', 'PORT', 'VERBATIM_DATA_DIR', 'DATABASE_URL', 'NATS_URL', 'JWT_SECRET', 'JWT_PUBLIC_KEY_FILE', 'JWT_ISSUER',
-  'JWT_AUDIENCE', 'MASTER_KEY', 'MASTER_KEY_FILE', 'PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'LOG_FORMAT', 'LOG_LEVEL', 'CONNECTION_LIST',
+  'JWT_AUDIENCE', 'MASTER_KEY', 'MASTER_KEY_FILE', 'SEAL_KEY_FILE', 'SEAL_ORIGIN', 'SEAL_OLD_KEYS', 'SEAL_EVERY_EVENTS', 'SEAL_EVERY_SECONDS',
+  'SEAL_CHECKPOINTS_TO', 'PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'LOG_FORMAT', 'LOG_LEVEL', 'CONNECTION_LIST',
   'RATE_LIMIT_MESSAGES_PER_SECOND', 'RATE_LIMIT_BURST', 'RATE_LIMIT_REQUESTS_PER_SECOND', 'MAX_PACKET_BYTES', 'MAX_CONTENT_BYTES',
   'MAX_ATTACHMENTS', 'MAX_IN_FLIGHT_PER_SOCKET', 'MAX_WAITING_PER_SOCKET', 'MAX_SOCKETS_PER_USER', 'AUTH_TIMEOUT_SECONDS',
   'MAX_UNREAD_PACKETS', 'MAX_UNREAD_BYTES', 'WRITE_TIMEOUT_SECONDS', 'PING_INTERVAL_MS', 'PING_TIMEOUT_MS',
@@ -109,11 +110,11 @@ describe('settings', () => {
       for (const name of SETTINGS) assert.ok(new RegExp(`\\[env: ${name}[=\\]]`).test(stdout), `${name} in verbatim ${args.join(' ')}`);
     }
     const { stdout } = await run(['--help']);
-    for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild', 'export', 'replay', 'as-of', 'erase', 'keys']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
+    for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild', 'export', 'replay', 'as-of', 'erase', 'keys', 'import', 'verify', 'verify-proof', 'seal-key', 'stats']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
   });
 
   test('of the environment are not shown by --help where they are secret', async () => {
-    const { stdout } = await run(['serve', '--help'], { JWT_SECRET: 'hush', DATABASE_URL: 'postgres://u:hush@x', NATS_URL: 'nats://u:hush@x', MASTER_KEY: 'hush' });
+    const { stdout } = await run(['serve', '--help'], { JWT_SECRET: 'hush', DATABASE_URL: 'postgres://u:hush@x', NATS_URL: 'nats://u:hush@x', MASTER_KEY: 'hush', SEAL_CHECKPOINTS_TO: 'https://u:hush@x' });
     assert.ok(!stdout.includes('hush'));
   });
 
@@ -125,6 +126,11 @@ describe('settings', () => {
     JWT_PUBLIC_KEY_FILE: ['/nonexistent.pem', '/dev/null'],
     MASTER_KEY: ['', 'short', '0'.repeat(63), 'é'],
     MASTER_KEY_FILE: ['/nonexistent', '/dev/null'],
+    SEAL_KEY_FILE: ['/nonexistent.pem', '/dev/null'],
+    SEAL_ORIGIN: ['', 'two words', 'a+b'],
+    SEAL_OLD_KEYS: ['nonsense'],
+    SEAL_EVERY_EVENTS: ['0', '100001'],
+    SEAL_EVERY_SECONDS: ['0', 'soon'],
     JWT_ISSUER: [''],
     JWT_AUDIENCE: [''],
     PUBLIC_URL: ['nonsense', 'ftp://x', 'http://', 'https://x/path', 'https://user@x', 'https://x:port'],

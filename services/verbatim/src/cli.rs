@@ -60,7 +60,7 @@ pub enum Command {
     /// Erase what a user has said: content, attachments and e-mail address of all their messages, in
     /// a running server or a stopped one. There is no way back.
     Erase(EraseArgs),
-    /// The keys that personal content is sealed with.
+    /// The keys that personal content is encrypted with.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Hold the log against everything that was sealed of it, and name the first event that was changed,
@@ -500,7 +500,7 @@ pub struct OpeningArgs {
     #[command(flatten)]
     pub master_key: MasterKeyArgs,
 
-    /// Leave what is sealed as it is stored; no key is needed then.
+    /// Leave messages encrypted, as they are stored; no key is needed then.
     #[arg(long)]
     pub sealed: bool,
 }

@@ -107,7 +107,7 @@ pub struct MessageSent {
 }
 
 impl MessageSent {
-    /// The first version says all but of an import, and what is said as it is.
+    /// What is said as it is, and here, needs no more than the first version.
     pub(crate) fn version(&self) -> &'static str {
         match (&self.personal, &self.imported) {
             (Personal::Plain(_), None) => "1",

@@ -13,7 +13,7 @@ use crate::Error;
 
 /// Stands for the schema and for what the projector makes of events. Raised with either; views of an
 /// older version are made anew.
-const VIEWS_VERSION: i64 = 2;
+const VIEWS_VERSION: i64 = 3;
 
 const CREATE: &str = include_str!("../../../../migrations/postgres/views/create_views.sql");
 

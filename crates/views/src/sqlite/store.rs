@@ -17,7 +17,7 @@ use crate::batch::{Batch, following};
 
 /// Stands for the schema and for what the projector makes of events. Raised with either; views of
 /// another version are made anew.
-const VIEWS_VERSION: i64 = 2;
+const VIEWS_VERSION: i64 = 3;
 
 const SCHEMA: [(&str, &str); 1] =
     [("create views", include_str!("../../../../migrations/sqlite/views/0001_create_views.sql"))];

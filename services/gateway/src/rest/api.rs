@@ -391,7 +391,7 @@ impl Api {
 
     /// The proof that a message is in the log
     ///
-    /// The event as it was recorded, and what leads from it to the root that was signed last. Save the
+    /// The event as it was recorded, its content encrypted, and what leads from it to the root that was signed last. Save the
     /// answer; `verbatim verify-proof` checks it with nothing but the public key. A message that was
     /// sent just now may have no checkpoint yet: `unavailable`, ask again.
     ///

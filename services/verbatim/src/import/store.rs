@@ -38,7 +38,8 @@ pub enum Store {
     Nowhere,
     Folder {
         journal: Arc<SqliteJournal>,
-        keys: Arc<Vault>,
+        /// None, if nothing is to be written.
+        keys: Option<Arc<Vault>>,
         _lock: Lock,
     },
     Database {
@@ -85,9 +86,13 @@ impl Store {
         let folder = DataFolder::create(path)?;
         let lock = folder.lock()?;
         let journal = Arc::new(SqliteJournal::open(&folder.journal()).await?);
-        let store = Arc::new(SqliteKeys::open(&folder.keys()).await?);
-        let master_key = keys::of_folder(settings::master_key(&args.master_key)?, &folder)?;
-        let keys = Arc::new(open_keys(store, master_key).await?);
+        let given = settings::master_key(&args.master_key)?;
+        let keys = if args.check {
+            None
+        } else {
+            let store = Arc::new(SqliteKeys::open(&folder.keys()).await?);
+            Some(Arc::new(open_keys(store, keys::of_folder(given, &folder)?).await?))
+        };
         Ok(Self::Folder { journal, keys, _lock: lock })
     }
 
@@ -116,7 +121,9 @@ impl Store {
     /// The keys of those who said what is brought in.
     pub fn keys(&self) -> Arc<Vault> {
         match self {
-            Self::Folder { keys, .. } | Self::Database { keys: Some(keys), .. } => keys.clone(),
+            Self::Folder { keys: Some(keys), .. } | Self::Database { keys: Some(keys), .. } => {
+                keys.clone()
+            }
             _ => unreachable!("what is written to has keys"),
         }
     }

@@ -187,6 +187,11 @@ impl<'s> Writer<'s> {
     ) -> anyhow::Result<()> {
         let mut shown = [Shown::from(recorded)];
         self.store.keys().open_all(&mut shown).await?;
+        ensure!(
+            !shown[0].is_unreadable(),
+            "line {}: what is there can't be read: its key is missing",
+            numbered.line
+        );
         match &numbered.entry {
             Entry::Message(id, import) if !is_alike(id, import, &shown[0].recorded) => {
                 tell(numbered.line, "another message of this id is there already".to_owned());
