@@ -15,7 +15,7 @@ use verbatim_protocol::Timestamp;
 use verbatim_protocol::client::{Message, SenderInfo, SenderKind, Unreadable};
 
 use crate::memory::MemoryKeys;
-use crate::{Context, Error, KeyStore, MasterKey, Stored, Vault, copy};
+use crate::{Context, Error, KeyStore, MasterKey, Stored, Vault, copy, to_erase};
 
 /// Where one key store lives.
 pub trait Place: Sized + Send + Sync + 'static {
@@ -41,6 +41,7 @@ macro_rules! conformance_tests {
             keys_survive
             a_destroyed_key_stays_so_and_another_can_follow
             what_is_destroyed_anywhere_is_destroyed_in_the_copy
+            keys_that_come_late_stand_beside_those_in_use
             a_store_belongs_to_its_master_key
             what_is_sealed_is_opened_in_its_place_alone
             many_who_wait_for_keys_each_get_their_own
@@ -158,6 +159,39 @@ pub async fn what_is_destroyed_anywhere_is_destroyed_in_the_copy<P: Place>() {
     third.proof(Some(b"other".to_vec())).await.expect("stored");
     assert!(matches!(copy(&store, &third).await, Err(Error::OtherMaster)));
     assert!(third.page(None, 10).await.expect("a page").is_empty());
+}
+
+pub async fn keys_that_come_late_stand_beside_those_in_use<P: Place>() {
+    let place = P::new().await;
+    let store: Arc<dyn KeyStore> = Arc::new(place.open().await);
+    // What was said before the store was lost, and after it was begun anew.
+    let old: Arc<dyn KeyStore> = Arc::new(MemoryKeys::default());
+    let (ann, conversation) = (user("ann"), "conv_1".parse().expect("an id"));
+    let context = Context { conversation: &conversation, sender: &ann };
+    let mut messages = Vec::new();
+    for keys in [&old, &store] {
+        let vault = Vault::open(Arc::clone(keys), master(1)).await.expect("a vault");
+        let key = vault.in_use(&ann).await.expect("a key");
+        let sealed = key.seal(&said("Hello!"), context).expect("sealed");
+        messages.push(Message { sealed: Some(sealed), ..message("conv_1", "ann") });
+    }
+    assert_eq!(copy(&*old, &*store).await.expect("copied"), 1, "the same master key");
+    let vault = Vault::open(Arc::clone(&store), master(1)).await.expect("a vault");
+    vault.open_all(&mut messages).await.expect("opened");
+    assert!(messages.iter().all(|message| message.content == "Hello!"), "both are read");
+    // One of them is used, and both are erased.
+    let in_use = vault.in_use(&ann).await.expect("a key");
+    let erased = to_erase(&*store, &ann).await.expect("keys").expect("ann has said something");
+    assert!(erased.len() == 2 && erased.contains(&in_use.id));
+    vault.destroy(&ann, &erased).await.expect("destroyed");
+    assert_eq!(to_erase(&*store, &ann).await.expect("keys"), Some(Vec::new()));
+    // Into an empty store, the one that is there is used.
+    let third = P::new().await;
+    let third: Arc<dyn KeyStore> = Arc::new(third.open().await);
+    assert_eq!(copy(&*old, &*third).await.expect("copied"), 1);
+    let vault = Vault::open(third, master(1)).await.expect("a vault");
+    let of_old = old.of_subject(&ann).await.expect("keys")[0].id;
+    assert_eq!(vault.in_use(&ann).await.expect("a key").id, of_old);
 }
 
 pub async fn a_store_belongs_to_its_master_key<P: Place>() {

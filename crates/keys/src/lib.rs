@@ -92,10 +92,11 @@ pub trait KeyStore: Send + Sync + 'static {
     /// [`Error`].
     async fn page(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<Stored>, Error>;
 
-    /// Takes in another store's keys. What is destroyed in either is destroyed afterwards.
+    /// Takes in another store's keys. What is destroyed in either is destroyed afterwards. Who has a key
+    /// in use here goes on with that.
     ///
     /// # Errors
-    /// [`Error`], also if a subject has another key in use here.
+    /// [`Error`].
     async fn take_in(&self, keys: Vec<Stored>) -> Result<(), Error>;
 
     /// The proof of the master key: the first that was ever offered.

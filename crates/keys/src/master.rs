@@ -3,17 +3,21 @@
 use std::str::FromStr;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use verbatim_domain::{KeyId, UserId};
 
 use crate::Error;
 
-/// What the store's proof says, once it is opened.
-const PROOF: &[u8; 8] = b"verbatim";
+/// What a store's proof is the authentication code of.
+const PROVED: &[u8] = b"verbatim master key";
 
 /// 256 bits that whoever runs the server keeps.
-pub struct MasterKey(pub(crate) RandomizedNonceKey);
+pub struct MasterKey {
+    key: RandomizedNonceKey,
+    proof: Vec<u8>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 32 bytes, as 64 hexadecimal digits or in base64")]
@@ -27,7 +31,9 @@ impl FromStr for MasterKey {
         let bytes = hex::decode(text).or_else(|_| STANDARD.decode(text));
         let bytes: [u8; 32] =
             bytes.ok().and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidMasterKey)?;
-        RandomizedNonceKey::new(&AES_256_GCM, &bytes).map(Self).map_err(|_| InvalidMasterKey)
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| InvalidMasterKey)?;
+        let proof = hmac::sign(&hmac::Key::new(HMAC_SHA256, &bytes), PROVED);
+        Ok(Self { key, proof: proof.as_ref().to_vec() })
     }
 }
 
@@ -38,22 +44,22 @@ impl std::fmt::Debug for MasterKey {
 }
 
 impl MasterKey {
-    /// Something that only this key opens.
-    pub(crate) fn proof(&self) -> Result<Vec<u8>, Error> {
-        seal(&self.0, b"proof", PROOF.to_vec())
+    /// Something that only this key makes, always the same.
+    pub(crate) fn proof(&self) -> Vec<u8> {
+        self.proof.clone()
     }
 
     pub(crate) fn has_made(&self, proof: &[u8]) -> bool {
-        open(&self.0, b"proof", proof).is_some_and(|opened| opened == PROOF)
+        proof == self.proof
     }
 
     /// A subject's key, for the store.
     pub(crate) fn wrap(&self, id: KeyId, subject: &UserId, key: &[u8]) -> Result<Vec<u8>, Error> {
-        seal(&self.0, &wrapping(id, subject), key.to_vec())
+        seal(&self.key, &wrapping(id, subject), key.to_vec())
     }
 
     pub(crate) fn unwrap(&self, id: KeyId, subject: &UserId, wrapped: &[u8]) -> Option<Vec<u8>> {
-        open(&self.0, &wrapping(id, subject), wrapped)
+        open(&self.key, &wrapping(id, subject), wrapped)
     }
 }
 
@@ -101,8 +107,8 @@ mod tests {
             assert_eq!(bad.parse::<MasterKey>().err(), Some(InvalidMasterKey), "{bad:?}");
         }
         let key = STANDARD.encode([7; 32]).parse::<MasterKey>().expect("base64");
-        assert!(key.has_made(&master(7).proof().expect("a proof")), "the same key");
-        assert!(!key.has_made(&master(8).proof().expect("a proof")), "another");
+        assert!(key.has_made(&master(7).proof()), "the same key");
+        assert!(!key.has_made(&master(8).proof()), "another");
     }
 
     #[test]

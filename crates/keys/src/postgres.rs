@@ -65,7 +65,7 @@ impl KeyStore for PostgresKeys {
                 // Another statement, which sees what others have stored meanwhile.
                 sqlx::query(
                     "select id::text, subject, wrapped from keys.keys \
-                     where subject = any($1) and wrapped is not null",
+                     where subject = any($1) and in_use",
                 )
                 .bind(subjects)
                 .fetch_all(connection)
@@ -86,9 +86,7 @@ impl KeyStore for PostgresKeys {
 
     async fn of_subject(&self, subject: &UserId) -> Result<Vec<Stored>, Error> {
         let subject = subject.to_string();
-        let select = "select id::text, subject, wrapped from keys.keys \
-             where subject = $1 and wrapped is not null union all \
-             select id::text, subject, wrapped from keys.keys where subject = $1 and wrapped is null";
+        let select = "select id::text, subject, wrapped from keys.keys where subject = $1";
         self.run(move |connection| {
             Box::pin(sqlx::query(select).bind(subject).fetch_all(connection))
         })
@@ -134,9 +132,13 @@ impl KeyStore for PostgresKeys {
                 durably(connection).await?;
                 sqlx::query(include_str!("postgres/take_in_keys.sql"))
                     .bind(keys.ids)
-                    .bind(keys.subjects)
+                    .bind(&keys.subjects)
                     .bind(keys.wrapped)
                     .bind(Timestamp::now().0)
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query(include_str!("postgres/use_keys.sql"))
+                    .bind(&keys.subjects)
                     .execute(connection)
                     .await
                     .map(drop)

@@ -2,8 +2,11 @@
 
 mod reader;
 
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::types::Type;
@@ -22,9 +25,20 @@ const READERS: u32 = 1;
 const MIGRATIONS: [(&str, &str); 1] =
     [("create keys", include_str!("../../../migrations/sqlite/keys/0001_create_keys.sql"))];
 
-const INSERT: &str = "insert into keys (id, subject, wrapped, created_at, destroyed_at) \
-     values (?1, ?2, ?3, ?4, ?5) on conflict do nothing";
-const DESTROY: &str = "update keys set wrapped = null, destroyed_at = ?2 \
+/// How often it is tried to cut the log back, and how soon again.
+const WIPES: u32 = 20;
+const WIPE_AGAIN: Duration = Duration::from_millis(50);
+
+/// In use, if none of the subject's is.
+const INSERT: &str = "insert into keys (id, subject, wrapped, in_use, created_at, destroyed_at) \
+     values (?1, ?2, ?3, \
+         ?3 is not null and not exists (select 1 from keys where subject = ?2 and in_use = 1), \
+         ?4, ?5) on conflict (id) do nothing";
+/// Nothing, if one of the subject's is in use.
+const OFFER: &str = "insert into keys (id, subject, wrapped, in_use, created_at) \
+     select ?1, ?2, ?3, 1, ?4 \
+     where not exists (select 1 from keys where subject = ?2 and in_use = 1)";
+const DESTROY: &str = "update keys set wrapped = null, in_use = 0, destroyed_at = ?2 \
      where id = ?1 and wrapped is not null";
 
 /// The keys in one file, which this process alone has open.
@@ -47,12 +61,28 @@ impl SqliteKeys {
         Ok(keys)
     }
 
-    /// Writes one state of the store to `to`, a new file.
+    /// Writes one state of the store to `to`, a new file for its owner alone, which has its name once it
+    /// is whole and on the disk.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn backup(&self, to: &Path) -> Result<(), Error> {
-        self.database.copy(to).await.map_err(failed)
+        let mut partial = to.as_os_str().to_owned();
+        partial.push(".partial");
+        let (partial, to) = (PathBuf::from(partial), to.to_owned());
+        let options = OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
+        options.open(&partial).map_err(failed)?;
+        let copied = self.database.copy(&partial).await.map_err(failed);
+        let written = copied.and_then(|()| {
+            File::open(&partial).and_then(|file| file.sync_all()).map_err(failed)?;
+            fs::hard_link(&partial, &to).map_err(failed)?;
+            let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))
+                .and_then(|it| it.sync_all())
+                .map_err(failed)
+        });
+        let removed = fs::remove_file(&partial).map_err(failed);
+        written.and(removed)
     }
 
     /// Folds the write-ahead log into the file. Call when nothing is stored any more.
@@ -106,12 +136,17 @@ impl KeyStore for SqliteKeys {
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut in_use = Vec::with_capacity(offered.len());
             {
-                let mut insert = transaction.prepare_cached(INSERT)?;
+                let mut insert = transaction.prepare_cached(OFFER)?;
                 let mut select = transaction.prepare_cached(
-                    "select id, subject, wrapped from keys where subject = ? and wrapped is not null",
+                    "select id, subject, wrapped from keys where subject = ? and in_use = 1",
                 )?;
                 for key in offered {
-                    insert.execute(params![bytes(key.id), key.subject.as_str(), key.wrapped, now, None::<i64>])?;
+                    insert.execute(params![
+                        bytes(key.id),
+                        key.subject.as_str(),
+                        key.wrapped,
+                        now
+                    ])?;
                     in_use.extend(select.query_row([key.subject.as_str()], stored).optional()?);
                 }
             }
@@ -133,10 +168,7 @@ impl KeyStore for SqliteKeys {
 
     async fn of_subject(&self, subject: &UserId) -> Result<Vec<Stored>, Error> {
         let subject = subject.to_string();
-        // In two steps, for there is an index for each.
-        let with = "where subject = ?1 and wrapped is not null union all \
-             select id, subject, wrapped from keys where subject = ?1 and wrapped is null";
-        self.select(with, [subject]).await
+        self.select("where subject = ?", [subject]).await
     }
 
     async fn destroy(&self, subject: &UserId, ids: Vec<KeyId>) -> Result<(), Error> {
@@ -151,10 +183,20 @@ impl KeyStore for SqliteKeys {
         })
         .await?;
         // The log still holds the page as it was.
-        self.run(|connection| {
-            connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
-        })
-        .await
+        for attempt in 1.. {
+            let busy = self.run(|connection| {
+                connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))
+            });
+            if !busy.await? {
+                break;
+            }
+            if attempt == WIPES {
+                tracing::warn!("a destroyed key stays in the log's file while a reader is at it");
+                break;
+            }
+            tokio::time::sleep(WIPE_AGAIN).await;
+        }
+        Ok(())
     }
 
     async fn destroyed(&self) -> Result<Vec<Stored>, Error> {
@@ -171,9 +213,8 @@ impl KeyStore for SqliteKeys {
         self.change(move |transaction| {
             for key in keys {
                 let destroyed_at = key.wrapped.is_none().then_some(now);
-                // Not what another key in use of the subject's hinders: that is an error.
                 transaction.execute(
-                    &INSERT.replace("on conflict", "on conflict (id)"),
+                    INSERT,
                     params![bytes(key.id), key.subject.as_str(), key.wrapped, now, destroyed_at],
                 )?;
                 if key.wrapped.is_none() {

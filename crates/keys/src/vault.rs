@@ -67,7 +67,7 @@ impl Vault {
     pub async fn open(store: Arc<dyn KeyStore>, master: MasterKey) -> Result<Self, Error> {
         let proof = match store.proof(None).await? {
             Some(proof) => Some(proof),
-            None => store.proof(Some(master.proof()?)).await?,
+            None => store.proof(Some(master.proof())).await?,
         };
         if !proof.is_some_and(|proof| master.has_made(&proof)) {
             return Err(Error::OtherMaster);
@@ -124,8 +124,11 @@ impl Vault {
         let asked_at = self.remembered().forgotten;
         let mut found = HashMap::new();
         for stored in self.store.in_use(offered).await? {
-            let key = self.unwrap(&stored)?;
-            found.extend(key.map(|key| (stored.subject, key)));
+            match self.unwrap(&stored) {
+                Ok(key) => found.extend(key.map(|key| (stored.subject, key))),
+                // Only who has it waits in vain.
+                Err(error) => tracing::error!(%error, "a key can't be used"),
+            }
         }
         {
             let mut remembered = self.remembered();

@@ -70,6 +70,8 @@ fn is_alike(command: &Command, event: &Event) -> bool {
                 | (InboxCommand::ReadNotifications(_), InboxEvent::NotificationRead(_))
                 | (InboxCommand::AdvanceDelivery(_), InboxEvent::DeliveryAdvanced(_))
         ),
+        (Command::Erasures { .. }, Event::Erasures(_))
+        | (Command::Connections { .. }, Event::Connections(_)) => true,
         _ => false,
     }
 }

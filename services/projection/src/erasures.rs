@@ -1,7 +1,7 @@
 //! What was erased stays erased, whichever of journal and key store was restored from an older
-//! backup: at the start, keys that the journal says were destroyed are destroyed, and erasures that
-//! only the key store knows of are journalled again. What is erased later, whoever takes it in
-//! destroys.
+//! backup: before anything is read or written, keys that the journal says were destroyed are destroyed
+//! ([`destroy_erased`]); then erasures that only the key store knows of are journalled again. What is
+//! erased later the push reactor destroys, if it isn't by then.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use tracing::{error, info};
 use uuid::Uuid;
 use verbatim_domain::erasure::{EraseSubject, SubjectErased};
 use verbatim_domain::{ErasureCommand, ErasureEvent, Event, KeyId, StreamId, UserId};
+use verbatim_journal::Log;
+use verbatim_keys::Vault;
 use verbatim_protocol::command::COMMAND_DEADLINE_MS;
 use verbatim_protocol::{Command, CommandEnvelope, CommandKey, Timestamp};
 
@@ -24,7 +26,7 @@ const ISSUER: &str = "$erasures";
 /// Erasures that are read at once.
 const PAGE: usize = 500;
 
-/// Brings journal and key store together, then waits for `shutdown`.
+/// Has the journal know of every erasure, then waits for `shutdown`.
 ///
 /// # Errors
 /// The journal or the key store is corrupt.
@@ -35,16 +37,11 @@ pub(crate) async fn run(ports: Ports, shutdown: CancellationToken) -> anyhow::Re
 }
 
 async fn agree(ports: &Ports) -> anyhow::Result<()> {
-    let erasures = journalled(ports).await?;
+    // The store first: what is erased meanwhile is then known to the journal.
     let destroyed = until_available("keys.destroyed", || ports.keys.store().destroyed()).await;
     let destroyed = destroyed.context("reading which keys are destroyed")?;
-    let known: HashSet<KeyId> = destroyed.iter().map(|key| key.id).collect();
-    for SubjectErased { subject_id, keys, .. } in &erasures {
-        if keys.iter().any(|key| !known.contains(key)) {
-            info!(user = %subject_id, "a key that the journal says is destroyed is destroyed again");
-            until_available("keys.destroy", || ports.keys.destroy(subject_id, keys)).await?;
-        }
-    }
+    let erasures = until_available("journal.read_stream", || journalled(&*ports.journal)).await;
+    let erasures = erasures.context("reading the erasures")?;
     let journalled: HashSet<KeyId> =
         erasures.into_iter().flat_map(|erasure| erasure.keys).collect();
     let mut missing: BTreeMap<UserId, Vec<KeyId>> = BTreeMap::new();
@@ -58,16 +55,32 @@ async fn agree(ports: &Ports) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Destroys what the journal says was destroyed. To be called before anybody uses the keys.
+///
+/// # Errors
+/// Journal or key store can't be read or written.
+pub async fn destroy_erased(journal: &dyn Log, keys: &Vault) -> anyhow::Result<()> {
+    let erasures = journalled(journal).await?;
+    if erasures.is_empty() {
+        return Ok(());
+    }
+    let destroyed = keys.store().destroyed().await?;
+    let known: HashSet<KeyId> = destroyed.iter().map(|key| key.id).collect();
+    for SubjectErased { subject_id, keys: erased, .. } in &erasures {
+        if erased.iter().any(|key| !known.contains(key)) {
+            info!(user = %subject_id, "what the journal says is erased is erased again");
+            keys.destroy(subject_id, erased).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Everything that the journal says was erased.
-async fn journalled(ports: &Ports) -> anyhow::Result<Vec<SubjectErased>> {
+async fn journalled(journal: &dyn Log) -> Result<Vec<SubjectErased>, verbatim_journal::Error> {
     let stream = StreamId::erasures();
     let mut erasures: Vec<SubjectErased> = Vec::new();
     loop {
-        let after = erasures.len() as u64;
-        let page = until_available("journal.read_stream", || {
-            ports.journal.read_stream(&stream, after, PAGE)
-        });
-        let page = page.await.context("reading the erasures")?;
+        let page = journal.read_stream(&stream, erasures.len() as u64, PAGE).await?;
         if page.is_empty() {
             return Ok(erasures);
         }

@@ -52,6 +52,7 @@ use verbatim_keys::Vault;
 use verbatim_state::State;
 use verbatim_views::Views;
 
+pub use erasures::destroy_erased;
 pub use publisher::Destination;
 pub use rebuild::{catch_up, check, rebuild, rebuild_analytics};
 pub use sealer::{SealSettings, Sealing};

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug_span, info};
 use verbatim_bus::Bus;
 use verbatim_domain::conversation::{ConversationKind, MessageSent};
+use verbatim_domain::erasure::SubjectErased;
 use verbatim_domain::{
     ConversationEvent, ErasureEvent, Event, InboxEvent, KeyId, Personal, UserId,
 };
@@ -99,6 +100,11 @@ impl Publisher {
             self.keys.find(batch.iter().filter_map(|recorded| sealed_with(recorded)))
         });
         let keys = keys.await.context("finding the keys of what is pushed")?;
+        for erased in batch.iter().filter_map(|recorded| erased(recorded)) {
+            // Before gateways hear of it: what they then ask for is gone.
+            let SubjectErased { subject_id, keys, .. } = erased;
+            until_available("keys.destroy", || self.keys.destroy(subject_id, keys)).await?;
+        }
         let _span =
             debug_span!("delivery.push", from = first.position, to = last.position).entered();
         let now = Timestamp::now();
@@ -148,7 +154,6 @@ impl Publisher {
                 refresh(List::Notifications, inbox_owner(recorded)?)
             }
             (Event::Erasures(ErasureEvent::SubjectErased(erased)), _) => {
-                self.keys.forget(&erased.subject_id);
                 Push::Erased(Erased { position, user_id: erased.subject_id.clone() })
             }
             _ => return Ok(None),
@@ -177,6 +182,13 @@ impl Publisher {
 pub(crate) fn inbox_owner(recorded: &Recorded) -> anyhow::Result<UserId> {
     let id = &recorded.stream.aggregate_id;
     id.parse().with_context(|| format!("position {}: inbox {id:?}", recorded.position))
+}
+
+fn erased(recorded: &Recorded) -> Option<&SubjectErased> {
+    match &recorded.event {
+        Event::Erasures(ErasureEvent::SubjectErased(erased)) => Some(erased),
+        _ => None,
+    }
 }
 
 /// The key that an event's content is sealed with.

@@ -60,6 +60,7 @@ impl Life {
         let analytics = analytics.expect("analytics");
         let (journal, views) = (Arc::new(journal), Arc::new(views));
         let bus = Arc::new(InProcess::default());
+        verbatim_projection::destroy_erased(&*journal, &keys).await.expect("they agree");
         let ports = Ports {
             journal: journal.clone(),
             bus: bus.clone(),

@@ -101,6 +101,11 @@ impl DataFolder {
         self.secret("master_key")
     }
 
+    /// The folder's own master key, if it has one.
+    pub fn existing_master_key(&self) -> anyhow::Result<Option<SecretString>> {
+        read_secret(&self.root.join("master_key"))
+    }
+
     /// 32 random bytes in hexadecimal, made on first use.
     fn secret(&self, name: &str) -> anyhow::Result<SecretString> {
         made_once(&self.root.join(name), || Ok(hex::encode(rand::random::<[u8; 32]>())))

@@ -1,4 +1,4 @@
-insert into keys.keys (id, subject, wrapped, created_at)
-select offered.id::uuid, offered.subject, offered.wrapped, $4
+insert into keys.keys (id, subject, wrapped, in_use, created_at)
+select offered.id::uuid, offered.subject, offered.wrapped, true, $4
 from unnest($1::text[], $2::text[], $3::bytea[]) as offered (id, subject, wrapped)
-on conflict (subject) where wrapped is not null do nothing
+on conflict (subject) where in_use do nothing

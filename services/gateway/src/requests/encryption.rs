@@ -49,7 +49,7 @@ impl Waiting {
     }
 }
 
-/// Sends what was said, sealed. Its place in its author's order is settled when this returns.
+/// Sends what was said, sealed. Its place among what its author sends is settled when this returns.
 pub(super) fn send(
     core: &Arc<Core>,
     draft: Draft,

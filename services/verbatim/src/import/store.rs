@@ -15,6 +15,7 @@ use verbatim_journal::{
 };
 use verbatim_keys::{KeyStore, MasterKey, PostgresKeys, SqliteKeys, Vault};
 use verbatim_postgres::Database;
+use verbatim_projection::destroy_erased;
 
 use crate::cli::ImportArgs;
 use crate::data::{DataFolder, Lock};
@@ -69,7 +70,11 @@ impl Store {
                 };
                 let (journal, store) = opened.await.context("DATABASE_URL").map_err(bad_store)?;
                 let keys = match master_key.filter(|_| !args.check) {
-                    Some(key) => Some(Arc::new(open_keys(store, key).await?)),
+                    Some(key) => {
+                        let vault = open_keys(store, key).await?;
+                        destroy_erased(&*journal, &vault).await.map_err(bad_store)?;
+                        Some(Arc::new(vault))
+                    }
                     None => None,
                 };
                 Ok(Self::Database { journal, keys, lanes: None })
@@ -91,7 +96,9 @@ impl Store {
             None
         } else {
             let store = Arc::new(SqliteKeys::open(&folder.keys()).await?);
-            Some(Arc::new(open_keys(store, keys::of_folder(given, &folder)?).await?))
+            let vault = open_keys(store, keys::of_folder(given, &folder)?).await?;
+            destroy_erased(&*journal, &vault).await?;
+            Some(Arc::new(vault))
         };
         Ok(Self::Folder { journal, keys, _lock: lock })
     }

@@ -46,7 +46,9 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
     let vault = match settings.master_key.take() {
         Some(master_key) => {
             let keys = Arc::new(PostgresKeys::new(database.clone()));
-            Some(Arc::new(Vault::open(keys, master_key).await.context("MASTER_KEY")?))
+            let vault = Vault::open(keys, master_key).await.context("MASTER_KEY")?;
+            verbatim_projection::destroy_erased(&*journal, &vault).await?;
+            Some(Arc::new(vault))
         }
         None => None,
     };

@@ -31,6 +31,7 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
     let stores = admin::Stores::open(folder).await?;
     let master_key = keys::of_folder(settings.master_key.take(), folder)?;
     let vault = Arc::new(Vault::open(stores.keys.clone(), master_key).await.context("MASTER_KEY")?);
+    verbatim_projection::destroy_erased(&*stores.journal, &vault).await?;
     let bus: Arc<dyn Bus> = Arc::new(InProcess::new(Capacity::default()));
 
     let mut registry = Registry::default();
