@@ -264,6 +264,29 @@ describe('a data folder', { skip: isCluster }, () => {
     await serving('origin', async (deployment) => assert.deepEqual(await read(deployment), [['', 'erased']]));
   });
 
+  test('erases for those, too, who read and write meanwhile', async () => {
+    await serving('busy', async (deployment) => {
+      const a = await deployment.connect(ann);
+      const rest = await deployment.rest(ben);
+      for (let round = 0; round < 3; round += 1) {
+        await a.send({ conversationId: id, targetUserId: ben, content: `hush ${round}` });
+        let erased = false;
+        const reading = Array.from({ length: 4 }, async () => {
+          while (!erased) await rest.history(id);
+        });
+        await ok(['erase', '--user', ann], deployment.settings);
+        erased = true;
+        await Promise.all(reading);
+        await until(async () => (await rest.history(id)).every(({ unreadable }) => unreadable === 'erased'), { what: 'the erasure' });
+        await a.send({ conversationId: id, content: `after ${round}` });
+        assert.equal((await rest.history(id)).at(-1).content, `after ${round}`);
+        await ok(['erase', '--user', ann], deployment.settings);
+      }
+      a.close();
+    });
+    await serving('busy', async (deployment) => assert.ok((await read(deployment)).every(([content]) => content === '')));
+  });
+
   test('keeps it erased when its keys come back from an older backup', async () => {
     // Into the store that knows of it: the tombstone holds.
     await ok(['keys', 'restore', '--from', path('keys.backup')], at('origin'));
