@@ -27,6 +27,8 @@ def test_the_server_keeps_its_openapi_document(server):
     outcome = subprocess.run(
         [
             pathlib.Path(sys.executable).with_name("st"),
+            "--config-file",
+            TESTS / "schemathesis.toml",
             "run",
             f"{server.url}/openapi.json",
             "--header",
