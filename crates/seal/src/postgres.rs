@@ -1,12 +1,11 @@
 //! The seal in `PostgreSQL`, in the schema `seal`.
 
 use async_trait::async_trait;
-use sqlx::Row;
-use sqlx::postgres::PgRow;
 use verbatim_postgres::Database;
 use verbatim_proof::{Tile, TileId};
-use verbatim_protocol::{JournalId, Timestamp};
+use verbatim_protocol::JournalId;
 
+use crate::store::{bounded, failed, signed};
 use crate::{Error, NewCheckpoint, Signed, Store};
 
 const MIGRATIONS: [(&str, &str); 1] =
@@ -50,23 +49,10 @@ impl PostgresSeal {
         log: JournalId,
         number: i64,
     ) -> Result<Option<Signed>, Error> {
-        let query = sqlx::query(sql).bind(log.to_string()).bind(number);
+        let query = sqlx::query_as(sql).bind(log.to_string()).bind(number);
         let row = self.database.run(|c| Box::pin(query.fetch_optional(c))).await?;
-        row.as_ref().map(signed).transpose()
+        row.map(signed).transpose()
     }
-}
-
-fn signed(row: &PgRow) -> Result<Signed, Error> {
-    let log: &str = row.try_get(1).map_err(failed)?;
-    let number = |column| row.try_get::<i64, _>(column).map_err(failed);
-    Ok(Signed {
-        id: number(0)? as u64,
-        log: JournalId(log.parse().map_err(failed)?),
-        number: number(2)? as u64,
-        size: number(3)? as u64,
-        signed_at: Timestamp(number(4)?),
-        note: row.try_get(5).map_err(failed)?,
-    })
 }
 
 #[async_trait]
@@ -105,37 +91,35 @@ impl Store for PostgresSeal {
     }
 
     async fn after(&self, log: JournalId, number: u64, limit: usize) -> Result<Vec<Signed>, Error> {
-        let query = sqlx::query(include_str!("postgres/read_after.sql"))
+        let query = sqlx::query_as(include_str!("postgres/read_after.sql"))
             .bind(log.to_string())
             .bind(bounded(number))
             .bind(limit as i64);
         let rows = self.database.run(|c| Box::pin(query.fetch_all(c))).await?;
-        rows.iter().map(signed).collect()
+        rows.into_iter().map(signed).collect()
     }
 
     async fn before(&self, id: u64, limit: usize) -> Result<Vec<Signed>, Error> {
-        let query = sqlx::query(include_str!("postgres/read_before.sql"))
+        let query = sqlx::query_as(include_str!("postgres/read_before.sql"))
             .bind(bounded(id))
             .bind(limit as i64);
         let rows = self.database.run(|c| Box::pin(query.fetch_all(c))).await?;
-        rows.iter().map(signed).collect()
+        rows.into_iter().map(signed).collect()
     }
 
     async fn tiles(&self, log: JournalId, ids: &[TileId]) -> Result<Vec<Tile>, Error> {
         let levels: Vec<_> = ids.iter().map(|id| id.level as i32).collect();
         let indexes: Vec<_> = ids.iter().map(|id| bounded(id.index)).collect();
-        let query = sqlx::query(include_str!("postgres/read_tiles.sql"))
+        let query = sqlx::query_as(include_str!("postgres/read_tiles.sql"))
             .bind(log.to_string())
             .bind(levels)
             .bind(indexes);
         let rows = self.database.run(|c| Box::pin(query.fetch_all(c))).await?;
-        let tile = |row: &PgRow| {
-            let level: i32 = row.try_get(0).map_err(failed)?;
-            let index: i64 = row.try_get(1).map_err(failed)?;
+        let tile = |(level, index, hashes): (i32, i64, Vec<u8>)| {
             let id = TileId { level: level as u32, index: index as u64 };
-            Ok(Tile { id, hashes: row.try_get(2).map_err(failed)? })
+            Tile { id, hashes }
         };
-        rows.iter().map(tile).collect()
+        Ok(rows.into_iter().map(tile).collect())
     }
 
     async fn verifiers(&self, log: JournalId) -> Result<Vec<String>, Error> {
@@ -164,14 +148,6 @@ impl Store for PostgresSeal {
         self.database.run_to_end(|connection| Box::pin(query.execute(connection))).await?;
         Ok(())
     }
-}
-
-fn bounded(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Unavailable(Box::new(error))
 }
 
 impl From<verbatim_postgres::Error> for Error {

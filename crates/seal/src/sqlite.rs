@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior, params};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
+use sqlx::SqlitePool;
 use verbatim_proof::{Tile, TileId};
-use verbatim_protocol::{JournalId, Timestamp};
+use verbatim_protocol::JournalId;
 use verbatim_sqlite::{Database, Durability};
 
+use crate::store::{bounded, failed, signed};
 use crate::{Error, NewCheckpoint, Signed, Store};
 
 /// Connections that read.
@@ -71,19 +71,6 @@ impl SqliteSeal {
 
 const CHECKPOINT: &str = "select id, log, number, size, signed_at, note from checkpoints";
 
-fn signed(row: &SqliteRow) -> Result<Signed, Error> {
-    let log: &str = row.try_get(1).map_err(failed)?;
-    let number = |column| row.try_get::<i64, _>(column).map_err(failed);
-    Ok(Signed {
-        id: number(0)? as u64,
-        log: JournalId(log.parse().map_err(failed)?),
-        number: number(2)? as u64,
-        size: number(3)? as u64,
-        signed_at: Timestamp(number(4)?),
-        note: row.try_get(5).map_err(failed)?,
-    })
-}
-
 /// Whether it was added.
 fn add(
     connection: &mut Connection,
@@ -122,31 +109,31 @@ impl Store for SqliteSeal {
 
     async fn latest(&self, log: JournalId) -> Result<Option<Signed>, Error> {
         let sql = format!("{CHECKPOINT} where log = ? order by number desc limit 1");
-        let query = sqlx::query(&sql).bind(log.to_string());
+        let query = sqlx::query_as(&sql).bind(log.to_string());
         let row = query.fetch_optional(&self.readers).await.map_err(failed)?;
-        row.as_ref().map(signed).transpose()
+        row.map(signed).transpose()
     }
 
     async fn of_size(&self, log: JournalId, size: u64) -> Result<Option<Signed>, Error> {
         let sql = format!("{CHECKPOINT} where log = ? and size = ?");
-        let query = sqlx::query(&sql).bind(log.to_string()).bind(bounded(size));
+        let query = sqlx::query_as(&sql).bind(log.to_string()).bind(bounded(size));
         let row = query.fetch_optional(&self.readers).await.map_err(failed)?;
-        row.as_ref().map(signed).transpose()
+        row.map(signed).transpose()
     }
 
     async fn after(&self, log: JournalId, number: u64, limit: usize) -> Result<Vec<Signed>, Error> {
         let sql = format!("{CHECKPOINT} where log = ? and number > ? order by number limit ?");
         let query =
-            sqlx::query(&sql).bind(log.to_string()).bind(bounded(number)).bind(limit as i64);
+            sqlx::query_as(&sql).bind(log.to_string()).bind(bounded(number)).bind(limit as i64);
         let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
-        rows.iter().map(signed).collect()
+        rows.into_iter().map(signed).collect()
     }
 
     async fn before(&self, id: u64, limit: usize) -> Result<Vec<Signed>, Error> {
         let sql = format!("{CHECKPOINT} where id < ? order by id desc limit ?");
-        let query = sqlx::query(&sql).bind(bounded(id)).bind(limit as i64);
+        let query = sqlx::query_as(&sql).bind(bounded(id)).bind(limit as i64);
         let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
-        rows.iter().map(signed).collect()
+        rows.into_iter().map(signed).collect()
     }
 
     async fn tiles(&self, log: JournalId, ids: &[TileId]) -> Result<Vec<Tile>, Error> {
@@ -194,14 +181,6 @@ impl Store for SqliteSeal {
         })
         .await
     }
-}
-
-fn bounded(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Unavailable(Box::new(error))
 }
 
 #[cfg(test)]

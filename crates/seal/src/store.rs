@@ -97,3 +97,21 @@ pub trait Store: Send + Sync + 'static {
         number: u64,
     ) -> Result<(), Error>;
 }
+
+/// A stored checkpoint: the fields of [`Signed`], in their order.
+pub(crate) type Row = (i64, String, i64, i64, i64, String);
+
+pub(crate) fn signed((id, log, number, size, signed_at, note): Row) -> Result<Signed, Error> {
+    let [id, number, size] = [id, number, size].map(|n| n as u64);
+    let log = JournalId(log.parse().map_err(failed)?);
+    Ok(Signed { id, log, number, size, signed_at: Timestamp(signed_at), note })
+}
+
+/// A number that somebody asked by, as databases count: none is above the greatest.
+pub(crate) fn bounded(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Unavailable(Box::new(error))
+}
