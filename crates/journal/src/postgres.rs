@@ -136,7 +136,8 @@ impl Log for PostgresJournal {
             .bind(after as i64)
             .bind(bounded(limit));
         let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
-        page(rows.iter().map(|row| recorded(row, 0)), after, |event| event.position)
+        let events = rows.iter().map(|row| recorded(row, 0)).collect::<Result<_, _>>()?;
+        page(events, after, |event| event.position)
     }
 
     async fn read_stream(
@@ -152,7 +153,8 @@ impl Log for PostgresJournal {
             .bind(after as i64)
             .bind(bounded(limit));
         let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
-        page(rows.iter().map(|row| recorded(row, 0)), after, |event| event.sequence)
+        let events = rows.iter().map(|row| recorded(row, 0)).collect::<Result<_, _>>()?;
+        page(events, after, |event| event.sequence)
     }
 }
 

@@ -15,18 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
-use sqlx::Row as _;
+use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
-use verbatim_sqlite::{Database, Durability};
+use verbatim_sqlite::{Database, Durability, Readers};
 
 pub use backup::{Summary, restore, verify};
 use error::Failed;
 pub use reading::SqliteLog;
-use rows::recorded;
+use reading::read_all;
+use rows::{find_command, recorded};
 use writer::{Work, Writer};
 
 use crate::import::another;
@@ -53,6 +53,7 @@ const MIGRATIONS: [(&str, &str); 2] = [
 pub struct SqliteJournal {
     id: JournalId,
     database: Arc<Database>,
+    readers: Readers,
     writer: Arc<Writer>,
 }
 
@@ -62,9 +63,10 @@ impl SqliteJournal {
     /// # Errors
     /// [`Error::Unavailable`], also when a newer version made the file; [`Error::Corrupt`].
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let database = Database::open(path, Durability::Full, READERS, &MIGRATIONS)
+        let database = Database::open(path, Durability::Full, 1, &MIGRATIONS)
             .await
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
+        let readers = Readers::open(path, READERS).map_err(Failed::from)?;
         let writer = Arc::new(Writer::default());
         let opening = Arc::clone(&writer);
         let opened = database.write(move |connection| {
@@ -73,7 +75,7 @@ impl SqliteJournal {
             Ok::<_, Failed>(id)
         });
         let id = opened.await.map_err(Failed::from)??;
-        Ok(Self { id, database: Arc::new(database), writer })
+        Ok(Self { id, database: Arc::new(database), readers, writer })
     }
 
     /// Takes in nothing more, waits until what was taken in is committed, and folds the write-ahead
@@ -87,6 +89,7 @@ impl SqliteJournal {
             let finished = self.database.write(move |connection| writer.finish(connection));
             finished.await.map_err(Failed::from)?;
         }
+        self.readers.close();
         Ok(self.database.fold().await.map_err(Failed::from)?)
     }
 
@@ -101,11 +104,10 @@ impl SqliteJournal {
     /// The events at these positions, in their order, without those that aren't there.
     async fn read_positions(&self, positions: &[u64]) -> Result<Vec<Arc<Recorded>>, Failed> {
         let positions = serde_json::to_string(positions).expect("numbers are JSON");
-        let rows = sqlx::query(include_str!("sqlite/read_positions.sql"))
-            .bind(positions)
-            .fetch_all(self.database.readers())
-            .await?;
-        rows.iter().map(recorded).collect()
+        let reading = self.readers.read(move |connection| {
+            read_all(connection, include_str!("sqlite/read_positions.sql"), [positions], recorded)
+        });
+        reading.await
     }
 
     async fn hand_in<T>(
@@ -162,6 +164,13 @@ fn identify(connection: &Connection) -> Result<JournalId, Failed> {
     reading::journal_id(&id)
 }
 
+fn load_snapshot(connection: &Connection, stream: StreamId) -> Result<Option<Snapshot>, Failed> {
+    let mut select = connection.prepare_cached(include_str!("sqlite/load_snapshot.sql"))?;
+    let key = (stream.aggregate_type.as_str(), &*stream.aggregate_id);
+    let found = select.query_row(key, |row| Ok((row.get::<_, i64>(0)?, row.get(1)?))).optional()?;
+    Ok(found.map(|(sequence, state)| Snapshot { stream, sequence: sequence as u64, state }))
+}
+
 fn closed() -> Error {
     Error::Unavailable("the journal is closed".into())
 }
@@ -180,7 +189,7 @@ impl Log for SqliteJournal {
     }
 
     async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
-        reading::after(self.database.readers(), after, limit).await
+        reading::after(&self.readers, after, limit).await
     }
 
     async fn read_stream(
@@ -193,8 +202,7 @@ impl Log for SqliteJournal {
         // Asked first: what is no longer there by now, the table has.
         let recent: Vec<_> = self.writer.recent().of_stream(stream, after).take(limit).collect();
         let sql = include_str!("sqlite/read_stream.sql");
-        let readers = self.database.readers();
-        let mut events = reading::of_stream(readers, sql, stream, after, limit).await?;
+        let mut events = reading::of_stream(&self.readers, sql, stream, after, limit).await?;
         let reached = events.last().map_or(after, |last| last.sequence);
         let further = recent.into_iter().filter(|(sequence, _)| *sequence > reached);
         let positions: Vec<_> =
@@ -202,9 +210,8 @@ impl Log for SqliteJournal {
         if !positions.is_empty() {
             let found = self.read_positions(&positions).await?;
             // If their commit has failed, others may stand there by now.
-            let ours = found.into_iter().take_while(|event| event.stream == *stream);
-            let ours: Vec<_> = ours.map(Ok::<_, Error>).collect();
-            events.extend(page(ours.into_iter(), reached, |event| event.sequence)?);
+            let ours = found.into_iter().take_while(|event| event.stream == *stream).collect();
+            events.extend(page(ours, reached, |event| event.sequence)?);
         }
         Ok(events)
     }
@@ -213,7 +220,7 @@ impl Log for SqliteJournal {
 #[async_trait]
 impl Rows for SqliteJournal {
     async fn rows_after(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error> {
-        reading::rows_after(self.database.readers(), after, limit).await
+        reading::rows_after(&self.readers, after, limit).await
     }
 }
 
@@ -250,28 +257,13 @@ impl Journal for SqliteJournal {
             // If its commit has failed, another's may stand there by now.
             return Ok(found.filter(|event| event.command.as_ref() == Some(key)));
         }
-        let row = sqlx::query(include_str!("sqlite/find_command.sql"))
-            .bind(&*key.issuer)
-            .bind(&*key.key)
-            .fetch_optional(self.database.readers())
-            .await
-            .map_err(Failed::from)?;
-        Ok(row.as_ref().map(recorded).transpose()?)
+        let key = key.clone();
+        Ok(self.readers.read(move |connection| find_command(connection, &key)).await?)
     }
 
     async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error> {
-        let row = sqlx::query(include_str!("sqlite/load_snapshot.sql"))
-            .bind(stream.aggregate_type.as_str())
-            .bind(&*stream.aggregate_id)
-            .fetch_optional(self.database.readers())
-            .await
-            .map_err(Failed::from)?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Snapshot {
-            stream: stream.clone(),
-            sequence: row.try_get::<i64, _>(0).map_err(Failed::from)? as u64,
-            state: row.try_get(1).map_err(Failed::from)?,
-        }))
+        let stream = stream.clone();
+        Ok(self.readers.read(move |connection| load_snapshot(connection, stream)).await?)
     }
 
     async fn save_snapshots(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

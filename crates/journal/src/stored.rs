@@ -73,25 +73,22 @@ pub(crate) fn unreadable(position: i64, error: &dyn std::error::Error) -> String
     format!("at position {position}: {error}{cause}")
 }
 
-/// Events whose `number`s follow on `after` without a hole.
-pub(crate) fn page<E: Into<Error>>(
-    events: impl ExactSizeIterator<Item = Result<Arc<Recorded>, E>>,
+/// Events, if their `number`s follow on `after` without a hole.
+pub(crate) fn page(
+    events: Vec<Arc<Recorded>>,
     after: u64,
     number: fn(&Recorded) -> u64,
 ) -> Result<Vec<Arc<Recorded>>, Error> {
-    let mut page = Vec::with_capacity(events.len());
-    for (event, expected) in events.zip(after + 1..) {
-        let event = event.map_err(Into::into)?;
-        if number(&event) != expected {
+    for (event, expected) in events.iter().zip(after + 1..) {
+        if number(event) != expected {
             return Err(Error::Corrupt(format!(
                 "after {}: {} instead of {expected}, at position {} of {}",
                 expected - 1,
-                number(&event),
+                number(event),
                 event.position,
                 event.stream
             )));
         }
-        page.push(event);
     }
-    Ok(page)
+    Ok(events)
 }

@@ -4,8 +4,9 @@
 //! log. All others are `query_only` with auto-checkpoint off. (The bundled `SQLite` is older than
 //! 3.51.3, in which a commit on one connection while another checkpoints can lose data.) One process
 //! at a time has a writer: the executable locks the data folder. Others may read beside it, by
-//! [`open_reader`].
+//! [`open_reader`] or [`Readers`].
 
+mod readers;
 mod writer;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection as _};
 
+pub use readers::Readers;
 use writer::Writer;
 pub use writer::{Closed, Place};
 
@@ -65,6 +67,12 @@ pub enum OpenError {
     },
     #[error("cannot open {path} for writing: {source}")]
     Writer {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("cannot open {path} for reading: {source}")]
+    Reader {
         path: PathBuf,
         #[source]
         source: rusqlite::Error,

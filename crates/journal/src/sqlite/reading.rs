@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqlitePool};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 use verbatim_domain::StreamId;
 use verbatim_protocol::{JournalId, Recorded};
+use verbatim_sqlite::Readers;
 
 use super::rows::{as_stored, recorded};
 use super::{Failed, MIGRATIONS};
@@ -20,7 +21,7 @@ const READERS: u32 = 2;
 #[derive(Debug)]
 pub struct SqliteLog {
     id: JournalId,
-    readers: SqlitePool,
+    readers: Readers,
 }
 
 impl SqliteLog {
@@ -30,13 +31,14 @@ impl SqliteLog {
     /// [`Error::Unavailable`], also when there is no such file, or another version made it;
     /// [`Error::Corrupt`].
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let readers = verbatim_sqlite::open_reader(path, READERS, &MIGRATIONS)
-            .await
+        let readers = Readers::of_version(path, READERS, &MIGRATIONS)
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
-        let id: String = sqlx::query_scalar("select id from journal")
-            .fetch_one(&readers)
-            .await
-            .map_err(Failed::from)?;
+        let id: String = readers
+            .read(|connection| {
+                let id = connection.query_row("select id from journal", [], |row| row.get(0));
+                id.map_err(Failed::from)
+            })
+            .await?;
         let id = journal_id(&id)?;
         Ok(Self { id, readers })
     }
@@ -49,12 +51,12 @@ impl Log for SqliteLog {
     }
 
     async fn head(&self) -> Result<u64, Error> {
-        let row = sqlx::query(include_str!("read_head.sql"))
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(Failed::from)?;
-        let position: i64 = row.map_or(Ok(0), |row| row.try_get(0)).map_err(Failed::from)?;
-        Ok(position as u64)
+        let head = self.readers.read(|connection| {
+            let mut select = connection.prepare_cached(include_str!("read_head.sql"))?;
+            let position = select.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+            Ok::<_, Failed>(position.unwrap_or(0) as u64)
+        });
+        Ok(head.await?)
     }
 
     async fn read_after(&self, position: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
@@ -86,50 +88,59 @@ pub(super) fn journal_id(id: &str) -> Result<JournalId, Failed> {
 }
 
 pub(super) async fn after(
-    readers: &SqlitePool,
+    readers: &Readers,
     after: u64,
     limit: usize,
 ) -> Result<Vec<Arc<Recorded>>, Error> {
     let after = after.min(LAST);
-    let rows = sqlx::query(include_str!("read_after.sql"))
-        .bind(after as i64)
-        .bind(limit as i64)
-        .fetch_all(readers)
-        .await
-        .map_err(Failed::from)?;
-    page(rows.iter().map(recorded), after, |event| event.position)
+    let reading = readers.read(move |connection| {
+        let bounds = params![after as i64, limit as i64];
+        read_all(connection, include_str!("read_after.sql"), bounds, recorded)
+    });
+    page(reading.await?, after, |event| event.position)
 }
 
 pub(super) async fn rows_after(
-    readers: &SqlitePool,
+    readers: &Readers,
     after: i64,
     limit: usize,
 ) -> Result<Vec<Row>, Error> {
-    let rows = sqlx::query(include_str!("read_after.sql"))
-        .bind(after)
-        .bind(limit as i64)
-        .fetch_all(readers)
-        .await
-        .map_err(Failed::from)?;
-    Ok(rows.iter().map(as_stored).collect::<Result<_, _>>()?)
+    let reading = readers.read(move |connection| {
+        let bounds = params![after, limit as i64];
+        read_all(connection, include_str!("read_after.sql"), bounds, as_stored)
+    });
+    Ok(reading.await?)
 }
 
 /// What the statement, which is given stream, sequence and limit, finds of a stream.
 pub(super) async fn of_stream(
-    readers: &SqlitePool,
+    readers: &Readers,
     sql: &'static str,
     stream: &StreamId,
     after: u64,
     limit: usize,
 ) -> Result<Vec<Arc<Recorded>>, Error> {
-    let after = after.min(LAST);
-    let rows = sqlx::query(sql)
-        .bind(stream.aggregate_type.as_str())
-        .bind(&*stream.aggregate_id)
-        .bind(after as i64)
-        .bind(limit as i64)
-        .fetch_all(readers)
-        .await
-        .map_err(Failed::from)?;
-    page(rows.iter().map(recorded), after, |event| event.sequence)
+    let (stream, after) = (stream.clone(), after.min(LAST));
+    let reading = readers.read(move |connection| {
+        let StreamId { aggregate_type, aggregate_id } = &stream;
+        let bounds = params![aggregate_type.as_str(), &**aggregate_id, after as i64, limit as i64];
+        read_all(connection, sql, bounds, recorded)
+    });
+    page(reading.await?, after, |event| event.sequence)
+}
+
+/// All that a statement finds, read as `read` does.
+pub(super) fn read_all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: fn(&rusqlite::Row<'_>) -> Result<T, Failed>,
+) -> Result<Vec<T>, Failed> {
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, Recorded};
 
 use super::Failed;
 use super::recent::Entries;
-use crate::Row;
 use crate::stored::{Stored, unreadable};
 
 /// An event to insert, its payload already written down.
@@ -107,7 +104,7 @@ pub(super) struct Place {
 }
 
 /// Reads position, stream, sequence and key, in this order.
-pub(super) fn place(row: &rusqlite::Row<'_>) -> Result<Place, Failed> {
+pub(super) fn place(row: &Row<'_>) -> Result<Place, Failed> {
     let position: i64 = row.get(0)?;
     let aggregate_type = row.text(1)?;
     let aggregate_type =
@@ -116,77 +113,52 @@ pub(super) fn place(row: &rusqlite::Row<'_>) -> Result<Place, Failed> {
     Ok(Place {
         position: position as u64,
         stream: StreamId { aggregate_type, aggregate_id: row.text(2)?.into() },
-        sequence: row.number(3)? as u64,
+        sequence: row.get::<_, i64>(3)? as u64,
         command: key.map(|(issuer, key)| CommandKey { issuer: issuer.into(), key: key.into() }),
     })
 }
 
-/// A row's columns, whichever library has read it.
-pub(super) trait Columns {
-    type Error: std::error::Error + Into<Failed>;
-
-    fn number(&self, column: usize) -> Result<i64, Self::Error>;
-    fn optional(&self, column: usize) -> Result<Option<&str>, Self::Error>;
-    fn text(&self, column: usize) -> Result<&str, Self::Error>;
+/// A column's text, as it lies in the row.
+trait Columns {
+    fn text(&self, column: usize) -> Result<&str, rusqlite::Error>;
+    fn optional(&self, column: usize) -> Result<Option<&str>, rusqlite::Error>;
 }
 
-impl Columns for SqliteRow {
-    type Error = sqlx::Error;
-
-    fn number(&self, column: usize) -> Result<i64, sqlx::Error> {
-        self.try_get(column)
-    }
-
-    fn optional(&self, column: usize) -> Result<Option<&str>, sqlx::Error> {
-        self.try_get(column)
-    }
-
-    fn text(&self, column: usize) -> Result<&str, sqlx::Error> {
-        self.try_get(column)
-    }
-}
-
-impl Columns for rusqlite::Row<'_> {
-    type Error = rusqlite::Error;
-
-    fn number(&self, column: usize) -> Result<i64, rusqlite::Error> {
-        self.get(column)
+impl Columns for Row<'_> {
+    fn text(&self, column: usize) -> Result<&str, rusqlite::Error> {
+        Ok(self.get_ref(column)?.as_str()?)
     }
 
     fn optional(&self, column: usize) -> Result<Option<&str>, rusqlite::Error> {
         Ok(self.get_ref(column)?.as_str_or_null()?)
     }
-
-    fn text(&self, column: usize) -> Result<&str, rusqlite::Error> {
-        Ok(self.get_ref(column)?.as_str()?)
-    }
 }
 
 /// Reads an event back, from the columns in the table's order.
-pub(super) fn recorded<R: Columns>(row: &R) -> Result<Arc<Recorded>, Failed> {
+pub(super) fn recorded(row: &Row<'_>) -> Result<Arc<Recorded>, Failed> {
     stored(row)?.read().map_err(Failed::Corrupt)
 }
 
 /// A row as it is, from the columns in the table's order.
-pub(super) fn as_stored<R: Columns>(row: &R) -> Result<Row, Failed> {
-    let position = row.number(0).map_err(Into::into)?;
+pub(super) fn as_stored(row: &Row<'_>) -> Result<crate::Row, Failed> {
+    let position = row.get(0)?;
     let stored = stored(row).map(Stored::to_owned).map_err(|failed| failed.to_string());
-    Ok(Row { position, stored })
+    Ok(crate::Row { position, stored })
 }
 
-fn stored<R: Columns>(row: &R) -> Result<Stored<'_>, Failed> {
-    let position = row.number(0).map_err(Into::into)?;
-    let at = |error: R::Error| Failed::Corrupt(unreadable(position, &error));
+fn stored<'r>(row: &'r Row<'_>) -> Result<Stored<'r>, Failed> {
+    let position = row.get(0)?;
+    let at = |error: rusqlite::Error| Failed::Corrupt(unreadable(position, &error));
     Ok(Stored {
         position,
         aggregate_type: row.text(1).map_err(at)?,
         aggregate_id: row.text(2).map_err(at)?,
-        sequence: row.number(3).map_err(at)?,
+        sequence: row.get(3).map_err(at)?,
         event_type: row.text(4).map_err(at)?,
         event_version: row.text(5).map_err(at)?,
         payload: row.text(6).map_err(at)?,
         metadata: row.text(7).map_err(at)?,
-        recorded_at: row.number(8).map_err(at)?,
+        recorded_at: row.get(8).map_err(at)?,
         issuer: row.optional(9).map_err(at)?,
         key: row.optional(10).map_err(at)?,
     })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::Failed;
 use super::super::{SqliteLog, verify};
 use super::{Folder, SqliteJournal, joined, stream};
 use crate::conformance::Place;
@@ -167,7 +168,7 @@ async fn who_waits_for_a_reader_gets_nothing_of_what_came_in_place_of_a_failed_c
     let folder = Folder::new().await;
     let journal = folder.open().await;
     let lost = joined(&stream("lost"), 0);
-    let readers: Vec<_> = all_readers(&journal).await;
+    let (let_go, readers) = all_readers(&journal).await;
     let (go_on, held_up) = std::sync::mpsc::channel::<()>();
     // The commit waits, and then fails; what is looked for meanwhile is known from before it.
     let hook = move || held_up.recv().is_ok();
@@ -186,7 +187,8 @@ async fn who_waits_for_a_reader_gets_nothing_of_what_came_in_place_of_a_failed_c
             let unhooked = journal.database.write(|c| c.commit_hook(None::<fn() -> bool>));
             unhooked.await.expect("the writer lives");
             filled(&journal, 1).await;
-            drop(readers);
+            drop(let_go);
+            readers.await;
         };
         let (found, of_stream, ()) = tokio::join!(found, of_stream, others);
         assert_eq!(found.expect("an answer"), None);
@@ -196,13 +198,38 @@ async fn who_waits_for_a_reader_gets_nothing_of_what_came_in_place_of_a_failed_c
     appended.expect_err("it was not committed");
 }
 
-/// All connections that read.
-async fn all_readers(journal: &SqliteJournal) -> Vec<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
-    let mut readers = Vec::new();
-    for _ in 0..super::super::READERS {
-        readers.push(journal.database.readers().acquire().await.expect("a reader"));
+/// Has all connections that read in use, until the first is dropped; the second ends then.
+async fn all_readers(
+    journal: &SqliteJournal,
+) -> (tokio::sync::watch::Sender<()>, impl Future<Output = ()>) {
+    let (let_go, held) = tokio::sync::watch::channel(());
+    let readers: Vec<_> = (0..super::super::READERS)
+        .map(|_| {
+            let (readers, mut held) = (journal.readers.clone(), held.clone());
+            let (begun, begins) = tokio::sync::oneshot::channel();
+            let reading = tokio::spawn(async move {
+                let handle = tokio::runtime::Handle::current();
+                let work = move |_: &rusqlite::Connection| {
+                    begun.send(()).expect("the test waits");
+                    drop(handle.block_on(held.changed()));
+                    Ok::<_, Failed>(())
+                };
+                readers.read(work).await.expect("done");
+            });
+            (reading, begins)
+        })
+        .collect();
+    let mut reading = Vec::new();
+    for (reader, begins) in readers {
+        begins.await.expect("it has begun");
+        reading.push(reader);
     }
-    readers
+    let ended = async {
+        for reader in reading {
+            reader.await.expect("no panic");
+        }
+    };
+    (let_go, ended)
 }
 
 #[tokio::test]

@@ -1,0 +1,241 @@
+//! Connections that only read, for what reads much: work on one is a closure, which runs from beginning
+//! to end on a thread for such work, and hands over what it has made of the rows, not row by row.
+
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Error, OpenFlags};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+
+use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED};
+
+/// A few connections that only read, to a file that this or another process may be writing. Clones
+/// share them.
+#[derive(Debug, Clone)]
+pub struct Readers(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    places: Arc<Semaphore>,
+    /// Those that nobody uses. None when there is no place any more.
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Opens the first of up to so many connections. They neither fold in the write-ahead log nor
+    /// remove it; a file that isn't there is not made.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn open(path: &Path, connections: u32) -> Result<Self, Error> {
+        let first = connect(path)?;
+        Ok(Self(Arc::new(Shared {
+            path: path.to_owned(),
+            places: Arc::new(Semaphore::new(connections as usize)),
+            idle: Mutex::new(vec![first]),
+        })))
+    }
+
+    /// As [`open`](Self::open), of a file whose schema must be of this version.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn of_version(
+        path: &Path,
+        connections: u32,
+        migrations: &[(&str, &str)],
+    ) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Reader { path: path.to_owned(), source };
+        let readers = Self::open(path, connections).map_err(failed)?;
+        let first = readers.0.connection().map_err(failed)?;
+        let sql = "select coalesce(max(version), 0) from _sqlx_migrations";
+        let found = first.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
+        readers.0.idle().push(first);
+        let known = migrations.len() as i64;
+        if found == known {
+            Ok(readers)
+        } else {
+            Err(OpenError::OtherVersion { path: path.to_owned(), found, known })
+        }
+    }
+
+    /// Has this done with a connection, as soon as one is free, and to its end even if the caller goes
+    /// away. Each statement sees what is committed when it begins.
+    ///
+    /// # Errors
+    /// What it gives; [`Closed`]; `SQLite`'s if no connection can be opened.
+    pub async fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + From<Closed> + Send + 'static,
+    {
+        let places = Arc::clone(&self.0.places);
+        let place = places.acquire_owned().await.map_err(|_| Closed)?;
+        let shared = Arc::clone(&self.0);
+        let reading = spawn_blocking(move || {
+            let connection = shared.connection()?;
+            let read = work(&connection);
+            shared.give_back(connection, place);
+            read
+        });
+        reading.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(Closed.into()),
+        })
+    }
+
+    /// Closes those that nobody uses, and the others once they are done. Who comes later finds them
+    /// [closed](Closed).
+    pub fn close(&self) {
+        self.0.places.close();
+        self.0.idle().clear();
+    }
+}
+
+impl Shared {
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connection(&self) -> Result<Connection, Error> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| connect(&self.path), Ok)
+    }
+
+    fn give_back(&self, connection: Connection, place: OwnedSemaphorePermit) {
+        let mut idle = self.idle();
+        if !self.places.is_closed() {
+            idle.push(connection);
+        }
+        drop(idle);
+        drop(place);
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{Database, Durability};
+
+    #[derive(Debug, thiserror::Error)]
+    enum Failed {
+        #[error(transparent)]
+        Sqlite(#[from] Error),
+        #[error(transparent)]
+        Closed(#[from] Closed),
+    }
+
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.sqlite");
+        let writer = Connection::open(&path).expect("a file");
+        let filled =
+            "pragma journal_mode = wal; create table t (n integer); insert into t values (7)";
+        writer.execute_batch(filled).expect("filled");
+        (folder, path)
+    }
+
+    async fn ask(readers: &Readers, sql: &'static str) -> Result<i64, Failed> {
+        readers.read(move |reader| Ok(reader.query_row(sql, [], |row| row.get(0))?)).await
+    }
+
+    #[tokio::test]
+    async fn they_read_and_never_write() {
+        let (_folder, path) = file();
+        let readers = Readers::open(&path, 2).expect("opened");
+        assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
+        let refused = ask(&readers, "insert into t values (1) returning n").await;
+        assert!(refused.expect_err("refused").to_string().contains("readonly"));
+        assert_eq!(ask(&readers, "select count(*) from t").await.expect("a row"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_there_is_not_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("none.sqlite");
+        assert!(Readers::open(&path, 1).is_err());
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_of_another_version_is_refused() {
+        let (_folder, path) = file();
+        assert!(matches!(Readers::of_version(&path, 1, &[]), Err(OpenError::Reader { .. })));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.sqlite");
+        let migrations =
+            [("one", "create table t (n integer)"), ("two", "insert into t values (7)")];
+        Database::open(&path, Durability::Full, 1, &migrations).await.expect("the file opens");
+        let refused = Readers::of_version(&path, 1, &migrations[..1]);
+        assert!(matches!(refused, Err(OpenError::OtherVersion { found: 2, known: 1, .. })));
+        let readers = Readers::of_version(&path, 1, &migrations).expect("of this version");
+        assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_waits_and_a_caller_that_goes_away_leaves_it() {
+        let (_folder, path) = file();
+        let readers = Readers::open(&path, 1).expect("opened");
+        let (go_on, held_up) = mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let others = readers.clone();
+        let held = tokio::spawn(async move {
+            let work = move |_: &Connection| {
+                begun.send(()).expect("the test waits");
+                held_up.recv().expect("let go");
+                Ok::<_, Failed>(())
+            };
+            others.read(work).await
+        });
+        begins.await.expect("it has begun");
+        held.abort();
+        let mut waiting = std::pin::pin!(ask(&readers, "select n from t"));
+        assert!(futures_poll(waiting.as_mut()).is_none());
+        go_on.send(()).expect("it is there");
+        assert_eq!(waiting.await.expect("a row"), 7);
+    }
+
+    fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_callers_and_takes_no_place() {
+        let (_folder, path) = file();
+        let readers = Readers::open(&path, 1).expect("opened");
+        let ours = readers.clone();
+        let panicked = tokio::spawn(async move {
+            ours.read(|_| -> Result<(), Failed> { panic!("as it should") }).await
+        });
+        assert!(panicked.await.is_err_and(|error| error.is_panic()));
+        assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
+    }
+
+    #[tokio::test]
+    async fn once_closed_nobody_is_let_in() {
+        let (_folder, path) = file();
+        let readers = Readers::open(&path, 1).expect("opened");
+        readers.close();
+        assert!(matches!(ask(&readers, "select n from t").await, Err(Failed::Closed(_))));
+    }
+}
