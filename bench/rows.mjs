@@ -84,10 +84,10 @@ export function growth({ quick }) {
     { name: NAME, pairs: 10, conversations, messages: conversations },
     ['--name', NAME, '--pairs', '10', '--in-flight', '64', '--conversations', String(conversations)],
   );
-  // A conversation of ten messages has thirteen events.
+  // A conversation of ten messages has thirteen events, and its recipient one.
   const journal = (events) => row(
     `${count(events)} events in the journal`,
-    events > 0 ? { name: NAME, pairs: 1_000, conversations: Math.round(events / 13), messages: Math.round(events / 13) * 10, once: true } : undefined,
+    events > 0 ? { name: NAME, pairs: 1_000, conversations: Math.round(events / 14), messages: Math.round(events / 14) * 10, once: true } : undefined,
     [],
   );
   const [messages, conversations, events] = quick ? [[100, 1_000, 10_000], [10, 100, 1_000], [0, 100_000]] : [[100, 10_000, 1_000_000], [10, 1_000, 100_000], [0, 10_000_000]];
@@ -96,6 +96,41 @@ export function growth({ quick }) {
     { sizes: conversations.map(spread), most: 1.1 },
     { sizes: events.map(journal), most: 1.25 },
   ];
+}
+
+/** How many events a log has, about: with few of them only memory is of interest. */
+const sizes = ({ quick }) => ({ few: 10_000, many: quick ? 300_000 : 5_000_000 });
+
+const worked = {
+  'events/s': (report) => report.events_per_second,
+  'CPU µs an event': (report) => report.cpu_us_per_event,
+  'peak MiB': (report) => report.peak_kib / 1024,
+};
+const given = { 'events/s': worked['events/s'], 'CPU µs an event': worked['CPU µs an event'] };
+
+const COMMANDS = {
+  'export, NDJSON': (out) => ['export', '--format', 'ndjson', '--out', `${out}.ndjson`],
+  'export, CloudEvents': (out) => ['export', '--format', 'cloudevents', '--out', `${out}.ndjson`],
+  'export, CSV': (out) => ['export', '--format', 'csv', '--out', `${out}.csv`],
+  'export, Parquet': (out) => ['export', '--format', 'parquet', '--out', `${out}.parquet`],
+  'replay, to a pipe': () => ['replay', '--into', 'stdout'],
+  'replay, into a store': (out) => ['replay', '--into', `sqlite:${out}`],
+  verify: () => ['verify'],
+  rebuild: () => ['rebuild'],
+};
+
+const of = (what, events) => `${what}, ${count(events)} events`;
+
+/** How fast a log is worked through, and in how much memory. */
+export function log({ quick }) {
+  const { few, many } = sizes({ quick });
+  const grown = (events) => ({ name: NAME, pairs: 100, conversations: events / 100, messages: events, sealed: true, once: true });
+  const read = (what, to) => ({ name: of(what, many), servers: ['SQLite', 'PostgreSQL'], figures: given, grown: grown(many), read: to });
+  const commands = [few, many].flatMap((events) => Object.entries(COMMANDS).map(([what, command]) => ({
+    // The copy in PostgreSQL isn't sealed.
+    name: of(what, events), servers: what === 'verify' ? ['verbatim'] : VERBATIM, figures: worked, grown: grown(events), command,
+  })));
+  return [read('read as text', 'text'), read('read and hash', 'hash'), ...commands];
 }
 
 const count = (number) => number.toLocaleString('en');
@@ -140,3 +175,20 @@ export const GOALS = goals();
 /** That a row's largest size costs no more than its smallest. */
 export const growthGoals = (grown) =>
   grown.map(({ sizes, most }) => ({ row: sizes.at(-1).name, figure: 'CPU µs a message', of: 'verbatim', besideRow: sizes[0].name, most }));
+
+/** Beside the database that the log lies in, and a small log. */
+export function logGoals({ quick }) {
+  const { few, many } = sizes({ quick });
+  const stores = { verbatim: 'SQLite', cluster: 'PostgreSQL' };
+  const speed = { figure: 'events/s' };
+  const each = VERBATIM.flatMap((form) => [
+    { ...speed, row: of('export, NDJSON', many), of: form, beside: stores[form], besideRow: of('read as text', many), least: 0.5 },
+    { ...speed, row: of('replay, to a pipe', many), of: form, beside: stores[form], besideRow: of('read as text', many), least: 0.5, enough: 300_000 },
+    { ...speed, row: of('rebuild', many), of: form, least: 100_000 },
+  ]);
+  const verify = { ...speed, row: of('verify', many), of: 'verbatim', beside: 'SQLite', besideRow: of('read and hash', many), least: 1 / 1.5 };
+  const flat = log({ quick }).filter((row) => row.command && row.name.endsWith(of('', many))).flatMap((row) => row.servers.map((form) => (
+    { row: row.name, figure: 'peak MiB', of: form, besideRow: row.name.replace(count(many), count(few)), most: 1.5 }
+  )));
+  return [...each, verify, ...flat];
+}

@@ -12,16 +12,20 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { chosen } from './options.mjs';
-import { GOALS, growthGoals } from './rows.mjs';
+import { LOGS, end } from './logs.mjs';
+import { GOALS, growthGoals, logGoals } from './rows.mjs';
 import { Grown, LOAD, SERVERS } from './servers.mjs';
 import { figures, memory, reached, verdicts, wrongs } from './table.mjs';
 
 /** What one row may take. */
 const PATIENCE = 600_000;
 
-const { rows, names, rounds, grown, options } = chosen(process.argv.slice(2), Object.keys(SERVERS));
+const { rows, names, rounds, grown, options } = chosen(process.argv.slice(2), Object.keys(SERVERS), Object.keys(LOGS));
 
-async function load({ flags, dropped }, [command, ...args]) {
+async function load(server, row) {
+  if (server.load) return server.load(row);
+  const { flags, dropped } = server;
+  const [command, ...args] = row.load;
   const { stdout } = await promisify(execFile)(LOAD, [command, ...flags, ...args], { timeout: PATIENCE });
   const report = JSON.parse(stdout);
   return dropped ? { ...report, dropped_lines: await dropped() } : report;
@@ -38,7 +42,7 @@ const faults = [];
 const folders = new Grown();
 
 async function measure(round, name, row, server) {
-  const report = await load(server, row.load);
+  const report = await load(server, row);
   const told = Object.fromEntries(Object.entries(row.figures).map(([figure, of]) => [figure, of(report) ?? undefined]));
   results.push({ round, server: name, row: row.name, figures: told, report });
   const wrong = wrongs(report);
@@ -48,9 +52,10 @@ async function measure(round, name, row, server) {
 }
 
 async function measureAll(round, name, own) {
-  const folder = own[0].grown && folders.take(own[0].grown);
+  const folder = own[0].grown && (await folders.take(own[0].grown));
   try {
-    const server = await SERVERS[name]({ settings: own[0].settings, grown: folder?.grown });
+    const start = (options.log ? LOGS : SERVERS)[name];
+    const server = await start({ settings: own[0].settings, grown: folder?.grown, events: folder?.events });
     try {
       for (const row of own) await measure(round, name, row, server);
     } finally {
@@ -72,21 +77,22 @@ try {
   }
 } finally {
   folders.end();
+  await end();
 }
 
 // --- Telling.
 
-const goals = reached(results, [...GOALS, ...growthGoals(grown)]);
+const goals = reached(results, options.log ? logGoals(options) : [...GOALS, ...growthGoals(grown)]);
 const measured = (row) => names.filter((name) => row.servers.includes(name));
-const isLimit = (row) => row.load[0] === 'limit';
+const isLimit = (row) => row.load?.[0] === 'limit';
 const of = (some) => [...new Set(some.flatMap(measured))].toSorted((a, b) => names.indexOf(a) - names.indexOf(b));
 const tables = [rows.filter((row) => !isLimit(row)), rows.filter(isLimit)].filter((some) => of(some).length > 0);
 const disorder = results.reduce((sum, { server, report }) => ({ ...sum, [server]: (sum[server] ?? 0) + (report.out_of_order ?? 0) }), {});
 
 console.log(`Medians of ${rounds} ${rounds > 1 ? 'rounds (least to most)' : 'round'}; ${cpus().length} cores of ${cpus()[0].model}, ${Math.round(totalmem() / 2 ** 30)} GiB, the load generator beside the server.`);
 for (const some of tables) console.log(`\n${figures(results, some, of(some))}`);
-console.log(`\nOut of order: ${Object.entries(disorder).map(([name, count]) => `${name} ${count.toLocaleString('en')}`).join(', ')}.`);
-console.log(`\n${memory(results)}`);
+if (!options.log) console.log(`\nOut of order: ${Object.entries(disorder).map(([name, count]) => `${name} ${count.toLocaleString('en')}`).join(', ')}.`);
+if (!options.log) console.log(`\n${memory(results)}`);
 if (goals.length > 0) console.log(`\n${verdicts(goals)}`);
 
 const folder = fileURLToPath(new URL('results', import.meta.url));

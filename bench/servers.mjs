@@ -13,9 +13,13 @@ const { environment, executable } = await import('../tests/harness/executable.mj
 const { Log } = await import('../tests/harness/log.mjs');
 const { Process } = await import('../tests/harness/process.mjs');
 const { Nats, Postgres } = await import('../tests/harness/servers.mjs');
+const { until } = await import('../tests/harness/until.mjs');
 
 export const LOAD = process.env.VERBATIM_LOAD ?? join(root, 'target/release/verbatim-bench');
 const SECRET = 'a secret for benchmarks, nothing else';
+
+/** As the load generator's `fill` has it. */
+export const MASTER_KEY = '5e'.repeat(32);
 
 /** Rate limits off and no log lines, as the peer has neither; nothing else is set. */
 const SETTINGS = { JWT_SECRET: SECRET, LOG_LEVEL: 'warn', RATE_LIMIT_MESSAGES_PER_SECOND: '0', RATE_LIMIT_REQUESTS_PER_SECOND: '0', VERBATIM_LISTEN: '127.0.0.1:0' };
@@ -26,19 +30,23 @@ function chat(listen, processes) {
   return ['--server', listen, '--secret', SECRET, ...watch(processes)];
 }
 
-const folder = () => mkdtempSync(join(tmpdir(), 'verbatim-bench-'));
-const remove = (path) => rmSync(path, { recursive: true, force: true });
+export const folder = () => mkdtempSync(join(tmpdir(), 'verbatim-bench-'));
+export const remove = (path) => rmSync(path, { recursive: true, force: true });
 
 /** Reads what a server prints and keeps none of it, as long as only its speed counts. */
 function overhear({ child }) {
   child.stdout.removeAllListeners('data').resume();
 }
 
-/** The log lines that a server could not write in time. */
-async function droppedLines({ url }) {
+/** The number that a server's metrics say, if they do. */
+async function metric({ url }, name) {
   const metrics = await (await fetch(`${url}/metrics`)).text();
-  return Number(/^verbatim_log_lines_dropped(?:_total)? (\d+)$/m.exec(metrics)?.[1]);
+  const line = metrics.split('\n').find((line) => line.startsWith(`${name} `));
+  return line === undefined ? undefined : Number(line.split(' ')[1]);
 }
+
+/** The log lines that a server could not write in time. */
+const droppedLines = (server) => metric(server, 'verbatim_log_lines_dropped_total');
 
 function complain(what, code, log) {
   if (code !== 0 || log.faults().length > 0) throw new Error(`${what} ended with ${code}:\n${log.lines.slice(-20).join('\n')}`);
@@ -69,7 +77,7 @@ async function cluster({ settings = {} } = {}) {
   const log = new Log();
   const roles = ['gateway', 'aggregate', 'projection'].map((role) => new Process(role));
   for (const role of roles) {
-    await role.start(['serve'], { ...SETTINGS, DATABASE_URL: postgres.url, NATS_URL: nats.url, MASTER_KEY: '5e'.repeat(32), VERBATIM_ROLE: role.role, ...settings }, '/', log);
+    await role.start(['serve'], { ...SETTINGS, DATABASE_URL: postgres.url, NATS_URL: nats.url, MASTER_KEY, VERBATIM_ROLE: role.role, ...settings }, '/', log);
   }
   await roles[0].ready();
   if (settings.LOG_LEVEL) roles.forEach(overhear);
@@ -148,28 +156,43 @@ export const SERVERS = {
 export class Grown {
   #folders = new Map();
 
-  /** A folder in which this was said: a copy, or with `once` always the same, which is left as the last has made it. */
-  take({ once: stays, ...fill }) {
-    const key = JSON.stringify(fill);
-    if (!this.#folders.has(key)) this.#folders.set(key, this.#make(fill));
-    const made = this.#folders.get(key);
-    if (stays) return { grown: made, end() {} };
+  /**
+   * A folder in which this was said, and how many events that were: a copy, or with `once` always the same, which is left
+   * as the last has made it. With `sealed` all of it is sealed.
+   */
+  async take({ once: stays, ...wanted }) {
+    const key = JSON.stringify(wanted);
+    if (!this.#folders.has(key)) this.#folders.set(key, await this.#make(wanted));
+    const { data, events } = this.#folders.get(key);
+    if (stays) return { grown: data, events, end() {} };
     const grown = folder();
-    cpSync(made, grown, { recursive: true });
-    return { grown, end: () => remove(grown) };
+    cpSync(data, grown, { recursive: true });
+    return { grown, events, end: () => remove(grown) };
   }
 
-  #make(fill) {
+  async #make({ sealed, ...fill }) {
     const data = folder();
     const begun = performance.now();
     const flags = Object.entries(fill).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    execFileSync(LOAD, ['fill', '--data-dir', data, ...flags], { stdio: ['ignore', 'ignore', 'inherit'] });
+    const { events } = JSON.parse(execFileSync(LOAD, ['fill', '--data-dir', data, ...flags], { stdio: ['ignore', 'pipe', 'inherit'] }));
     execFileSync(executable, ['rebuild', '--data-dir', data], { env: environment(), stdio: ['ignore', 'ignore', 'inherit'] });
+    if (sealed) await seal(data);
     console.error(`${flags.join(' ')}: filled in ${Math.round((performance.now() - begun) / 1_000)} s`);
-    return data;
+    return { data, events };
   }
 
   end() {
-    for (const data of this.#folders.values()) remove(data);
+    for (const { data } of this.#folders.values()) remove(data);
   }
+}
+
+/** Has a server seal all that is in a folder. */
+async function seal(data) {
+  const server = new Process();
+  await server.start(['serve'], { ...SETTINGS, VERBATIM_DATA_DIR: data }, data, new Log());
+  await server.ready();
+  await until(async () => (await metric(server, 'verbatim_seal_checkpoints_total')) > 0 && (await metric(server, 'verbatim_seal_lag_events')) === 0, {
+    timeout: 600_000, what: 'everything is sealed',
+  });
+  await server.stop();
 }

@@ -53,13 +53,15 @@ export function reached(results, goals) {
     }).filter(Number.isFinite);
     if (values.length === 0) return [];
     const value = median(values);
-    return [{ ...goal, isRatio, values, met: goal.least === undefined ? value <= goal.most : value >= goal.least }];
+    const alone = median(rounds.map((round) => find(round, goal.of, goal.row)?.figures[goal.figure]).filter(Number.isFinite));
+    const met = goal.least === undefined ? value <= goal.most : value >= goal.least || alone >= goal.enough;
+    return [{ ...goal, isRatio, values, met }];
   });
 }
 
-function wanted({ least, most, isRatio, beside, besideRow, besideFigure }) {
+function wanted({ least, most, enough, isRatio, beside, besideRow, besideFigure }) {
   const what = [beside, besideRow, besideFigure].filter((name) => name !== undefined).join(', ');
-  return `${least === undefined ? `≤ ${short(most)}` : `≥ ${short(least)}`}${isRatio ? ` × ${what}` : ''}`;
+  return `${least === undefined ? `≤ ${short(most)}` : `≥ ${short(least)}`}${isRatio ? ` × ${what}` : ''}${enough === undefined ? '' : `, or ${short(enough)}`}`;
 }
 
 export function verdicts(reached) {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { growth, rows } from './rows.mjs';
+import { growth, log, logGoals, rows } from './rows.mjs';
 import { cell, figures, median, memory, reached, verdicts, wrongs } from './table.mjs';
 
 const result = (round, server, row, value) => ({ round, server, row, figures: { speed: value }, report: {} });
@@ -44,6 +44,13 @@ test('a goal may be one of a figure alone, or beside another row', () => {
   assert.deepEqual(met({ row: 'not measured', most: 3 }), []);
 });
 
+test('a value may be enough, whatever the ratio', () => {
+  const results = [result(0, 'a', 'x', 10), result(0, 'b', 'x', 100)];
+  const goal = { row: 'x', figure: 'speed', of: 'a', beside: 'b', least: 0.5 };
+  const met = (enough) => reached(results, [{ ...goal, enough }])[0].met;
+  assert.deepEqual([met(undefined), met(11), met(10)], [false, false, true]);
+});
+
 test('what must not be is told', () => {
   assert.deepEqual(wrongs({ lost: 0, refused: 0 }), []);
   const all = { refused: 1, unanswered: 2, lost: 3, duplicated: 4, out_of_order: 5_000, wrong: 6 };
@@ -57,14 +64,12 @@ test('memory is the most of all rows', () => {
 
 test('all rows have names of their own, and all goals are of rows that there are', async () => {
   const { GOALS } = await import('./rows.mjs');
-  const all = [...rows({ quick: false }), ...growth({ quick: false }).flatMap(({ sizes }) => sizes)];
+  const all = [...rows({ quick: false }), ...growth({ quick: false }).flatMap(({ sizes }) => sizes), ...log({ quick: false })];
   assert.equal(new Set(all.map(({ name }) => name)).size, all.length);
-  for (const goal of GOALS) {
-    for (const name of [goal.row, goal.besideRow ?? goal.row]) {
-      const row = all.find((row) => row.name === name);
-      assert.ok(row, name);
-      assert.ok(row.servers.includes(goal.of) && row.servers.includes(goal.beside ?? goal.of), JSON.stringify(goal));
-      assert.ok(goal.figure in row.figures && (goal.besideFigure ?? goal.figure) in row.figures, JSON.stringify(goal));
-    }
+  const find = (name) => all.find((row) => row.name === name) ?? assert.fail(name);
+  for (const goal of [...GOALS, ...logGoals({ quick: false })]) {
+    const [row, beside] = [find(goal.row), find(goal.besideRow ?? goal.row)];
+    assert.ok(row.servers.includes(goal.of) && beside.servers.includes(goal.beside ?? goal.of), JSON.stringify(goal));
+    assert.ok(goal.figure in row.figures && (goal.besideFigure ?? goal.figure) in beside.figures, JSON.stringify(goal));
   }
 });

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use cqrs_es::Aggregate;
 use uuid::Uuid;
 use verbatim_domain::conversation::{Author, PersonalMessage, SendMessage};
@@ -14,6 +14,7 @@ use verbatim_domain::{
     Sealed, StreamId, UserId,
 };
 use verbatim_journal::Snapshot;
+use verbatim_keys::{Context, SubjectKey, Vault};
 use verbatim_protocol::{Command, CommandKey, Recorded, Timestamp};
 
 use crate::cast::Cast;
@@ -27,7 +28,11 @@ pub struct Events {
     /// Messages in a conversation until the next has its turn.
     in_a_row: usize,
     content: String,
+    /// Of the senders, by their pairs; without them nobody can read what they say.
+    keys: Vec<Arc<SubjectKey>>,
     conversations: HashMap<usize, Spoken>,
+    /// How many events the recipients' inboxes have, by their pairs.
+    inboxes: HashMap<usize, u64>,
     messages: usize,
     position: u64,
     /// Of a message that was begun.
@@ -48,11 +53,24 @@ impl Events {
             cast,
             in_a_row,
             content: "x".repeat(bytes),
+            keys: Vec::new(),
             conversations: HashMap::new(),
+            inboxes: HashMap::new(),
             messages: 0,
             position: 0,
             waiting: VecDeque::new(),
         }
+    }
+
+    /// Has what is said encrypted as gateways do, with the senders' keys.
+    ///
+    /// # Errors
+    /// The key store's.
+    pub async fn encrypt(&mut self, vault: &Vault) -> anyhow::Result<()> {
+        for pair in 0..self.cast.pairs {
+            self.keys.push(vault.in_use(&self.cast.sender(pair).parse()?).await?);
+        }
+        Ok(())
     }
 
     pub fn position(&self) -> u64 {
@@ -68,14 +86,22 @@ impl Events {
     pub fn command(&self) -> anyhow::Result<Command> {
         let number = self.turn();
         let pair = number % self.cast.pairs;
+        let id = self.cast.conversation(number).parse()?;
+        let user_id = self.cast.sender(pair).parse()?;
+        let personal = match self.keys.get(pair) {
+            Some(key) => {
+                let place = Context { conversation: &id, sender: &user_id };
+                Personal::Sealed(key.seal(&PersonalMessage::text(&self.content), place)?)
+            }
+            None => unreadable(&self.content)?,
+        };
         let send = SendMessage {
             message_id: MessageId(Uuid::now_v7()),
-            author: Author { user_id: self.cast.sender(pair).parse()?, role: "user".to_owned() },
+            author: Author { user_id, role: "user".to_owned() },
             target: Some(self.cast.recipient(pair).parse()?),
             client_message_id: None,
-            personal: sealed(&self.content)?,
+            personal,
         };
-        let id = self.cast.conversation(number).parse()?;
         Ok(Command::Conversation { id, command: ConversationCommand::SendMessage(send) })
     }
 
@@ -97,23 +123,18 @@ impl Events {
         Ok(self.record(&stream, expected, events.into_iter().map(Event::from)))
     }
 
-    /// That everybody has received everything, so that nobody is sent it when they connect.
+    /// That the one who was spoken to last has received everything.
     pub fn received(&mut self) -> anyhow::Result<Vec<Arc<Recorded>>> {
-        let through = self.position;
-        let mut received = Vec::new();
-        for pair in 0..self.cast.pairs {
-            for user in [self.cast.sender(pair), self.cast.recipient(pair)] {
-                let user: UserId = user.parse()?;
-                let outcome = DeliveryOutcome::Acknowledged;
-                let event = InboxEvent::DeliveryAdvanced(DeliveryAdvanced { through, outcome });
-                received.append(&mut self.record(
-                    &StreamId::inbox(&user),
-                    0,
-                    [event.into()].into_iter(),
-                ));
-            }
-        }
-        Ok(received)
+        let Some(last) = self.messages.checked_sub(1) else { return Ok(Vec::new()) };
+        let pair = last / self.in_a_row % self.cast.conversations() % self.cast.pairs;
+        let user: UserId = self.cast.recipient(pair).parse()?;
+        let (through, outcome) = (self.position, DeliveryOutcome::Acknowledged);
+        let event = InboxEvent::DeliveryAdvanced(DeliveryAdvanced { through, outcome });
+        let sequence = self.inboxes.entry(pair).or_default();
+        let expected = *sequence;
+        *sequence += 1;
+        let stream = StreamId::inbox(&user);
+        Ok(self.record(&stream, expected, [event.into()].into_iter()))
     }
 
     /// The next `count` events, whichever messages they are of.
@@ -167,8 +188,8 @@ impl Events {
     }
 }
 
-/// Content as long as a gateway's encryption makes it. Nobody here reads it.
-fn sealed(content: &str) -> anyhow::Result<Personal> {
+/// Content as long as encryption makes it.
+fn unreadable(content: &str) -> anyhow::Result<Personal> {
     const NONCE_AND_TAG: usize = 12 + 16;
     let length = serde_json::to_vec(&PersonalMessage::text(content))?.len() + NONCE_AND_TAG;
     let (key, sealed) = (KeyId(Uuid::from_u128(1)), Ciphertext(vec![0x5e; length]));

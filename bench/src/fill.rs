@@ -1,14 +1,20 @@
 //! Journals that are large before anything is measured.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use verbatim_journal::{Import, Journal, SqliteJournal};
+use verbatim_keys::{SqliteKeys, Vault};
 
 use crate::cast::{Cast, at_least_one};
 use crate::events::Events;
+
+/// That with which the keys of those who talk are encrypted: in 32 bytes of hexadecimal, as a data folder
+/// has its own.
+const MASTER_KEY: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 
 /// Events that are stored in one transaction, about.
 const BATCH: usize = 10_000;
@@ -45,17 +51,24 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     let journal = SqliteJournal::open(&path).await?;
     let in_a_row = args.messages.div_ceil(args.cast.conversations());
     let mut events = Events::new(args.cast, args.bytes, in_a_row);
+    std::fs::write(folder.join("master_key"), MASTER_KEY)?;
+    let keys = Arc::new(SqliteKeys::open(&folder.join("keys.sqlite")).await?);
+    events.encrypt(&Vault::open(keys.clone(), MASTER_KEY.parse()?).await?).await?;
     let mut batch = Vec::with_capacity(BATCH);
-    for _ in 0..args.messages {
+    for number in 1..=args.messages {
         batch.append(&mut events.message()?);
+        // Else each would be sent it when they connect.
+        if number % in_a_row == 0 || number == args.messages {
+            batch.append(&mut events.received()?);
+        }
         if batch.len() >= BATCH {
             journal.import(std::mem::take(&mut batch)).await?;
         }
     }
-    batch.append(&mut events.received()?);
     journal.import(batch).await?;
     journal.save_snapshots(events.snapshots()?).await?;
     journal.close().await?;
+    keys.close().await?;
     Ok(Report { events: events.position(), seconds: begun.elapsed().as_secs_f64() })
 }
 
@@ -74,11 +87,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path().join("data");
         let report = run(args(folder.clone())).await.expect("filled");
-        // Three starts of three events, seven messages, and that six people have them.
-        assert_eq!(report.events, 9 + 7 + 6);
+        // Three starts of three events, seven messages, and that three people have them.
+        assert_eq!(report.events, 9 + 7 + 3);
         let journal = SqliteJournal::open(&folder.join("journal.sqlite")).await.expect("opened");
         assert_eq!(journal.head().await.expect("its head"), report.events);
-        assert_eq!(journal.read_after(0, 100).await.expect("events").len(), 22);
+        assert_eq!(journal.read_after(0, 100).await.expect("events").len(), 19);
         let again = run(args(folder)).await.expect_err("refused").to_string();
         assert!(again.contains("is there already"), "{again}");
     }

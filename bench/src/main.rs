@@ -9,7 +9,9 @@ mod fill;
 mod idle;
 mod limits;
 mod processes;
+mod read;
 mod relay;
+mod run;
 mod socket;
 mod storm;
 mod talk;
@@ -40,6 +42,10 @@ enum Command {
     Limit(limits::Limit),
     /// Fill a journal.
     Fill(fill::Args),
+    /// The most that a database gives of a journal's events.
+    Read(read::Args),
+    /// A command that works through events: how fast, and with how much memory.
+    Run(run::Args),
     /// A server that stores nothing and hands on what it is sent: the limit of the transport.
     Relay(relay::Args),
 }
@@ -59,6 +65,8 @@ fn main() -> anyhow::Result<()> {
             Command::Storm(args) => print(&storm::run(args).await?),
             Command::Limit(limit) => print(&limits::run(limit).await?),
             Command::Fill(args) => print(&fill::run(args).await?),
+            Command::Read(args) => print(&read::run(args).await?),
+            Command::Run(args) => print(&run::run(&args)?),
             Command::Relay(_) => unreachable!("it was run before"),
         }
     };

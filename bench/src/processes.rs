@@ -115,9 +115,21 @@ fn of_tree(watched: &Watched, children: &HashMap<u32, Vec<u32>>) -> anyhow::Resu
         let ticks: u64 = fields[11..15].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
         all.cpu_seconds += ticks as f64 / TICKS;
         all.resident_kib += kib(pid, "smaps_rollup", "Pss:");
-        all.peak_kib += kib(pid, "status", "VmHWM:");
+        all.peak_kib += peak_kib(pid);
     }
     Ok(all)
+}
+
+/// Processor time of this process's children that have ended, in seconds.
+pub fn ended_children() -> anyhow::Result<f64> {
+    let fields = stat(std::process::id()).context("/proc shows no processes")?;
+    let ticks: u64 = fields[13..15].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / TICKS)
+}
+
+/// The most memory that a process ever had; 0 if it has ended.
+pub fn peak_kib(pid: u32) -> u64 {
+    kib(pid, "status", "VmHWM:")
 }
 
 /// The fields of a process's `stat` from its state on; `None` if it has ended.

@@ -3,39 +3,43 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use verbatim_journal::{Error, Log};
 use verbatim_protocol::Recorded;
 
 use crate::Range;
 
-/// Pages that are read ahead of who takes them.
+/// Pages that are being read, or wait to be taken, while one is worked on.
 const AHEAD: usize = 2;
 
-/// Pages of a range, each a statement of its own, while those before are being worked on.
-pub struct Pages(mpsc::Receiver<Result<Vec<Arc<Recorded>>, Error>>);
+type Page = Result<Vec<Arc<Recorded>>, Error>;
 
-/// Begins to read a range in pages of `size` events.
+/// Pages of a range, each a statement of its own, while those before are being worked on.
+pub struct Pages(mpsc::Receiver<JoinHandle<Page>>);
+
+/// Begins to read a range in pages of `size` events. Positions are dense, so that where the next page
+/// begins is known before the last one is read.
 pub fn pages(log: Arc<dyn Log>, range: Range, size: usize) -> Pages {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         let mut after = range.first - 1;
         while after < range.last {
-            let limit = size.min((range.last - after) as usize);
-            let page = log.read_after(after, limit).await.and_then(|page| whole(page, after));
-            let last = page.as_ref().ok().and_then(|page| page.last()).map(|last| last.position);
-            // Nobody takes them any more, or nothing comes after an error.
-            let (Ok(()), Some(last)) = (sender.send(page).await, last) else { return };
+            let Ok(place) = sender.reserve().await else { return };
+            let last = range.last.min(after + size as u64);
+            let log = Arc::clone(&log);
+            place.send(tokio::spawn(async move { read(&*log, after, last).await }));
             after = last;
         }
     });
     Pages(receiver)
 }
 
-/// A page inside a range is never empty.
-fn whole(page: Vec<Arc<Recorded>>, after: u64) -> Result<Vec<Arc<Recorded>>, Error> {
-    if page.is_empty() {
+async fn read(log: &dyn Log, after: u64, last: u64) -> Page {
+    let page = log.read_after(after, (last - after) as usize).await?;
+    let reached = page.last().map_or(after, |last| last.position);
+    if reached < last {
         return Err(Error::Corrupt(format!(
-            "the log ends after position {after}, before its head"
+            "the log ends after position {reached}, before its head"
         )));
     }
     Ok(page)
@@ -46,8 +50,14 @@ impl Pages {
     ///
     /// # Errors
     /// The journal's. No page follows.
-    pub async fn next(&mut self) -> Option<Result<Vec<Arc<Recorded>>, Error>> {
-        self.0.recv().await
+    pub async fn next(&mut self) -> Option<Page> {
+        let page = self.0.recv().await?.await;
+        let page = page.unwrap_or_else(|ended| Err(Error::Unavailable(Box::new(ended))));
+        if page.is_err() {
+            self.0.close();
+            while self.0.recv().await.is_some() {}
+        }
+        Some(page)
     }
 }
 
@@ -78,7 +88,6 @@ mod tests {
     #[tokio::test]
     async fn a_log_that_ends_before_its_head_is_corrupt() {
         let mut pages = pages(Arc::new(log_at(&[1])), Range { first: 1, last: 2 }, 5);
-        assert!(matches!(pages.next().await, Some(Ok(page)) if page.len() == 1));
         assert!(matches!(pages.next().await, Some(Err(Error::Corrupt(_)))));
         assert!(pages.next().await.is_none());
     }

@@ -8,7 +8,7 @@
 //! in its README.
 
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::audit::AuditAccessed;
@@ -131,6 +131,14 @@ macro_rules! events {
             /// None that today's types can bring about; serde's signature has one.
             pub fn payload(&self) -> Result<String, serde_json::Error> {
                 match self { $($(Self::$variant($inner::$name(fields)) => serde_json::to_string(fields)),+),+ }
+            }
+
+            /// Writes the same payload as part of something larger.
+            ///
+            /// # Errors
+            /// The serializer's.
+            pub fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self { $($(Self::$variant($inner::$name(fields)) => fields.serialize(serializer)),+),+ }
             }
 
             /// Reads an event back, from whichever version.

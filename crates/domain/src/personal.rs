@@ -3,6 +3,7 @@
 //! Nothing here seals or opens anything: whoever has the keys does. Decisions never look inside.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -87,8 +88,22 @@ impl Serialize for Ciphertext {
 
 impl<'de> Deserialize<'de> for Ciphertext {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        STANDARD_NO_PAD.decode(&*text).map(Self).map_err(de::Error::custom)
+        deserializer.deserialize_str(Base64)
+    }
+}
+
+/// Decodes a text where it lies.
+struct Base64;
+
+impl de::Visitor<'_> for Base64 {
+    type Value = Ciphertext;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("base64 without padding")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Ciphertext, E> {
+        STANDARD_NO_PAD.decode(text).map(Ciphertext).map_err(E::custom)
     }
 }
 

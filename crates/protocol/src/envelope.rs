@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use verbatim_domain::{Event, StreamId};
@@ -17,8 +17,8 @@ pub type EnvelopeError = Box<dyn std::error::Error + Send + Sync>;
 /// same bytes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "Event")]
-pub struct Envelope<'a> {
+#[schemars(rename = "Event", bound = "")]
+pub struct Envelope<'a, P = &'a RawValue> {
     /// 1, 2, 3 … over the whole log.
     pub position: u64,
     #[serde(borrow)]
@@ -40,19 +40,46 @@ pub struct Envelope<'a> {
     #[serde(borrow)]
     pub event_version: Cow<'a, str>,
     /// As `eventType` and `eventVersion` say.
-    #[serde(borrow)]
     #[schemars(with = "Map<String, Value>")]
-    pub payload: Cow<'a, RawValue>,
+    pub payload: P,
 }
 
-impl<'a> Envelope<'a> {
-    /// Writes an event's payload, as it is stored.
+/// An event's payload, on its way out.
+#[derive(Debug)]
+pub enum Payload<'a> {
+    Of(&'a Event),
+    Stored(&'a RawValue),
+}
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Of(event) => event.serialize_payload(serializer),
+            Self::Stored(payload) => payload.serialize(serializer),
+        }
+    }
+}
+
+impl<'a> Envelope<'a, Payload<'a>> {
+    /// An event's envelope, to be written with the payload as it is stored.
     ///
     /// # Errors
     /// None that an event of a journal's can bring about.
     pub fn of(recorded: &'a Recorded) -> Result<Self, serde_json::Error> {
-        let Recorded { position, stream, sequence, recorded_at, command, metadata, event, .. } =
-            recorded;
+        let Recorded {
+            position,
+            stream,
+            sequence,
+            recorded_at,
+            command,
+            metadata,
+            event,
+            original,
+        } = recorded;
+        let payload = match original {
+            Some(stored) => Payload::Stored(serde_json::from_str(&stored.payload)?),
+            None => Payload::Of(event),
+        };
         Ok(Self {
             position: *position,
             aggregate_type: stream.aggregate_type.as_str().into(),
@@ -63,10 +90,12 @@ impl<'a> Envelope<'a> {
             metadata: serde_json::from_str(metadata)?,
             event_type: event.event_type().into(),
             event_version: recorded.event_version().into(),
-            payload: Cow::Owned(RawValue::from_string(recorded.payload()?.into_owned())?),
+            payload,
         })
     }
+}
 
+impl Envelope<'_> {
     /// Reads the event back.
     ///
     /// # Errors

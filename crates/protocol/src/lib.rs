@@ -19,7 +19,7 @@ pub mod timestamp;
 
 pub use command::{Command, CommandEnvelope, Committed, Reply};
 pub use cursor::{JournalId, StreamCursor};
-pub use envelope::Envelope;
+pub use envelope::{Envelope, Payload};
 pub use error::{ErrorCode, Failure};
 pub use frame::{Erased, Frame, List, MessagePush, Push, Refresh};
 pub use lane::{LaneCursor, Place};

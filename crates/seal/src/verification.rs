@@ -171,24 +171,20 @@ impl<'s> Verification<'s> {
     }
 
     async fn run(mut self, mut progress: impl FnMut(u64, u64)) -> Result<Sound, Failed> {
+        let rows = self.rows;
         // Where a row could be put that readers of the log never come by.
-        let mut after = i64::MIN;
+        let mut page = rows.rows_after(i64::MIN, PAGE).await?;
         while self.tree.size() < self.end {
-            let mut page = self.rows.rows_after(after, PAGE).await?;
             // The last row once more: of two at one position, the other one follows it.
-            if page.first().is_some_and(|row| self.tree.size() > 0 && row.position == after + 1) {
+            let Some(last) = page.last().map(|last| last.position) else { break };
+            let next = rows.rows_after(last - 1, PAGE);
+            // Read while this one is worked on.
+            let (next, taken) = tokio::join!(next, self.take_all(&page));
+            taken?;
+            page = next?;
+            if page.first().is_some_and(|row| row.position == last) {
                 page.remove(0);
             }
-            if page.is_empty() {
-                break;
-            }
-            for (n, row) in page.iter().enumerate() {
-                if self.tree.size() == self.end {
-                    break;
-                }
-                self.take(row, &page[n + 1..]).await?;
-            }
-            after = self.tree.size() as i64 - 1;
             progress(self.tree.size(), self.end);
         }
         self.end_of_log()?;
@@ -196,6 +192,17 @@ impl<'s> Verification<'s> {
         self.sound.sealed = self.own_fitted.max(self.outside_fitted);
         self.sound.root = self.tree.root().to_string();
         Ok(self.sound)
+    }
+
+    /// Takes in the rows of a page, as far as they are to be looked at.
+    async fn take_all(&mut self, page: &[Row]) -> Result<(), Failed> {
+        for (n, row) in page.iter().enumerate() {
+            if self.tree.size() == self.end {
+                break;
+            }
+            self.take(row, &page[n + 1..]).await?;
+        }
+        Ok(())
     }
 
     /// Takes in the next row; `further` are those after it, as far as they were read.

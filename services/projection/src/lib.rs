@@ -54,7 +54,7 @@ use verbatim_views::Views;
 
 pub use erasures::destroy_erased;
 pub use publisher::Destination;
-pub use rebuild::{catch_up, check, rebuild, rebuild_analytics};
+pub use rebuild::{catch_up, check, rebuild};
 pub use sealer::{SealSettings, Sealing};
 pub use settings::Settings;
 

@@ -10,37 +10,60 @@ use verbatim_journal::Log;
 use verbatim_protocol::Recorded;
 use verbatim_views::{Difference, Rebuild, Rebuildable};
 
-use crate::retry::{Transient, until_available};
+use crate::retry::until_available;
 use crate::tail::journal_head;
 
 /// How many events are read and applied at once.
-const BATCH: usize = 1_000;
+const BATCH: usize = 5_000;
 
 /// How far the views in use may be ahead of those that they are compared with when they are held
 /// still.
 const CLOSE: u64 = 10_000;
 
-/// Makes the views anew beside those in use, and exchanges them; gives the last position that they
-/// show. `progress` hears, after each batch, how far it has come and how far the journal reaches.
+/// Makes views and analytics anew beside those in use, in one reading, and exchanges both; gives the
+/// last position that they show. `progress` hears, after each batch, how far they have come and how far
+/// the journal reaches.
 ///
 /// # Errors
-/// The journal or the views are corrupt, or another rebuild is under way.
+/// The journal, the views or the analytics are corrupt, or another rebuild is under way.
 pub async fn rebuild<V: Rebuildable>(
     journal: &dyn Log,
     views: &V,
+    analytics: &Analytics,
     mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<u64> {
-    let mut rebuild = views.begin_rebuild().await?;
+    let mut shown = Some(views.begin_rebuild().await?);
+    let counted = analytics.begin_rebuild().await?;
+    let mut done = 0;
     loop {
-        let (fresh, from) = (&rebuild, rebuild.checkpoint());
-        let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
-        fill(journal, from, None, apply, &mut progress).await?;
-        match views.swap(&mut rebuild).await {
-            // The views in use took in an event that came after the last reading.
-            Err(verbatim_views::Error::Behind) => {}
-            swapped => {
-                swapped?;
-                return Ok(rebuild.checkpoint());
+        let (fresh, figures) = (shown.as_ref(), &counted);
+        let apply = async |events: Arc<[Arc<Recorded>]>| {
+            // Views that were exchanged take no more: those in use do.
+            let show = async {
+                match fresh {
+                    Some(fresh) => until_available("views.apply", || fresh.apply(&events)).await,
+                    None => Ok(()),
+                }
+            };
+            let count = until_available("analytics.apply", || figures.apply(&events));
+            let (show, count) = tokio::join!(show, count);
+            show?;
+            anyhow::Ok(count?)
+        };
+        done = fill(journal, done, None, apply, &mut progress).await?;
+        if let Some(fresh) = &mut shown {
+            match views.swap(fresh).await {
+                // Those in use took in an event that came after the last reading.
+                Err(verbatim_views::Error::Behind) => continue,
+                swapped => swapped?,
+            }
+            shown = None;
+        }
+        match counted.exchange().await {
+            Err(verbatim_analytics::Error::Behind) => {}
+            exchanged => {
+                exchanged?;
+                return Ok(done);
             }
         }
     }
@@ -65,7 +88,9 @@ pub async fn check<V: Rebuildable>(
         if through - from > CLOSE {
             // The views in use are held still for no longer than the rest takes.
             drop(comparison);
-            let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
+            let apply = async |events: Arc<[_]>| {
+                anyhow::Ok(until_available("views.apply", || fresh.apply(&events)).await?)
+            };
             fill(journal, from, Some(through), apply, &mut progress).await?;
             continue;
         }
@@ -81,33 +106,6 @@ pub async fn check<V: Rebuildable>(
     }
 }
 
-/// Makes the analytics anew beside those in use, and exchanges them; gives the last position that they
-/// show. `progress` as in [`rebuild`].
-///
-/// # Errors
-/// The journal or the analytics are corrupt, or another rebuild has begun meanwhile.
-pub async fn rebuild_analytics(
-    journal: &dyn Log,
-    analytics: &Analytics,
-    mut progress: impl FnMut(u64, u64),
-) -> anyhow::Result<u64> {
-    let rebuild = analytics.begin_rebuild().await?;
-    let mut done = 0;
-    loop {
-        let fresh = &rebuild;
-        let apply = |events: Arc<[_]>| async move { fresh.apply(&events).await };
-        done = fill(journal, done, None, apply, &mut progress).await?;
-        match rebuild.exchange().await {
-            // Those in use took in an event that came after the last reading.
-            Err(verbatim_analytics::Error::Behind) => {}
-            exchanged => {
-                exchanged?;
-                return Ok(done);
-            }
-        }
-    }
-}
-
 /// Has the analytics take in what they don't show yet, whoever does so beside; gives the number of
 /// events. `progress` as in [`rebuild`].
 ///
@@ -119,21 +117,23 @@ pub async fn catch_up(
     progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<u64> {
     let checkpoint = analytics.checkpoint().await?;
-    let apply = |events: Arc<[_]>| async move { analytics.apply(&events).await };
+    let apply = async |events: Arc<[_]>| {
+        anyhow::Ok(until_available("analytics.apply", || analytics.apply(&events)).await?)
+    };
     Ok(fill(journal, checkpoint, None, apply, progress).await? - checkpoint)
 }
 
 /// Feeds `apply` with every event above `checkpoint`, in order and in batches, until what it has
 /// applied reaches `until`, or else the journal's head; gives the last position. `progress` hears, after each batch,
-/// how far it has come and how far the journal reaches. Where journal or views are unavailable,
-/// they are tried again.
+/// how far it has come and how far the journal reaches. Where the journal is unavailable, it is tried
+/// again.
 ///
 /// The journal may have grown when this returns. If an exchange with the views in use finds the new
 /// ones behind, call it again from the position that it gave.
 ///
 /// # Errors
-/// The journal or the views are corrupt.
-async fn fill<A, E>(
+/// The journal is corrupt; `apply`'s.
+async fn fill<A>(
     journal: &dyn Log,
     checkpoint: u64,
     until: Option<u64>,
@@ -141,28 +141,41 @@ async fn fill<A, E>(
     mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<u64>
 where
-    A: Future<Output = Result<(), E>>,
-    E: Transient + std::error::Error + Send + Sync + 'static,
+    A: Future<Output = anyhow::Result<()>>,
 {
     let mut done = checkpoint;
     let mut head = end(journal, until).await?;
+    let mut ahead = Vec::new();
     while done < head {
-        let limit = BATCH.min((head - done) as usize);
-        let batch = until_available("journal.read_after", || journal.read_after(done, limit))
-            .await
-            .with_context(|| format!("reading the journal after position {done}"))?;
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { break };
-        ensure!(first.position == done + 1, "the journal has a hole at position {}", done + 1);
-        let last = last.position;
-        let batch: Arc<[_]> = batch.into();
-        until_available("apply", || apply(batch.clone()))
-            .await
-            .with_context(|| format!("applying positions {} to {last}", done + 1))?;
+        if ahead.is_empty() {
+            ahead = read(journal, done, head).await?;
+        }
+        let batch: Arc<[_]> = std::mem::take(&mut ahead).into();
+        let Some(last) = batch.last().map(|last| last.position) else { break };
+        // The next batch is read while this one is applied.
+        let (next, applied) = tokio::join!(read(journal, last, head), apply(batch));
+        applied.with_context(|| format!("applying positions {} to {last}", done + 1))?;
+        ahead = next?;
         done = last;
         head = end(journal, until).await?;
         progress(done, head);
     }
     Ok(done)
+}
+
+/// The next batch after a position, up to another; none if that is the same.
+async fn read(journal: &dyn Log, after: u64, to: u64) -> anyhow::Result<Vec<Arc<Recorded>>> {
+    let limit = BATCH.min(to.saturating_sub(after) as usize);
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let batch = until_available("journal.read_after", || journal.read_after(after, limit))
+        .await
+        .with_context(|| format!("reading the journal after position {after}"))?;
+    if let Some(first) = batch.first() {
+        ensure!(first.position == after + 1, "the journal has a hole at position {}", after + 1);
+    }
+    Ok(batch)
 }
 
 async fn end(journal: &dyn Log, until: Option<u64>) -> anyhow::Result<u64> {
@@ -179,34 +192,38 @@ mod tests {
     use super::*;
     use crate::world::{World, said};
 
+    async fn show(views: &dyn Views, events: Arc<[Arc<Recorded>]>) -> anyhow::Result<()> {
+        Ok(until_available("views.apply", || views.apply(&events)).await?)
+    }
+
     #[tokio::test]
     async fn new_views_get_every_event_and_progress_is_told() {
         let world = World::new();
-        world.commit((0..2_500).map(|_| said("c", "ann")).collect());
+        world.commit((0..12_500).map(|_| said("c", "ann")).collect());
         world.journal.faults.fail(1);
         world.views.faults.fail(1);
         let mut steps = Vec::new();
-        let views = &world.views;
-        let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
+        let views = &*world.views;
+        let apply = |events| show(views, events);
         let done = fill(&*world.journal, 0, None, apply, |done, head| steps.push((done, head)));
-        assert_eq!(done.await.expect("it works"), 2_500);
-        assert_eq!(steps, [(1_000, 2_500), (2_000, 2_500), (2_500, 2_500)]);
-        assert_eq!(views.checkpoint(), 2_500);
+        assert_eq!(done.await.expect("it works"), 12_500);
+        assert_eq!(steps, [(5_000, 12_500), (10_000, 12_500), (12_500, 12_500)]);
+        assert_eq!(views.checkpoint(), 12_500);
         world.commit(vec![said("c", "ann")]);
-        let done = fill(&*world.journal, 2_500, None, apply, |_, _| {}).await.expect("it goes on");
-        assert_eq!((done, views.checkpoint()), (2_501, 2_501));
+        let done = fill(&*world.journal, 12_500, None, apply, |_, _| {}).await.expect("it goes on");
+        assert_eq!((done, views.checkpoint()), (12_501, 12_501));
     }
 
     #[tokio::test]
     async fn what_is_committed_meanwhile_is_rebuilt_too() {
         let world = World::new();
         world.commit(vec![said("c", "ann")]);
-        let views = &world.views;
+        let views = &*world.views;
         let apply = |events: Arc<[Arc<Recorded>]>| {
             if world.journal.last() < 3 {
                 world.commit(vec![said("c", "ann")]);
             }
-            async move { views.apply(&events).await }
+            show(views, events)
         };
         let done = fill(&*world.journal, 0, None, apply, |_, _| {}).await.expect("it works");
         assert_eq!((done, views.checkpoint()), (3, 3));
@@ -217,8 +234,8 @@ mod tests {
         let world = World::new();
         world.commit(vec![said("c", "ann")]);
         world.journal.corrupt_from(1);
-        let views = &world.views;
-        let apply = |events: Arc<[Arc<Recorded>]>| async move { views.apply(&events).await };
+        let views = &*world.views;
+        let apply = |events| show(views, events);
         let error = fill(&*world.journal, 0, None, apply, |_, _| {}).await.expect_err("unreadable");
         assert!(format!("{error:#}").contains("unknown event"), "{error:#}");
     }

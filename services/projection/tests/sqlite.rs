@@ -40,6 +40,7 @@ fn user(id: &str) -> UserId {
 struct Life {
     journal: Arc<SqliteJournal>,
     views: Arc<SqliteViews>,
+    analytics: Analytics,
     bus: Arc<InProcess>,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
@@ -57,7 +58,7 @@ impl Life {
         let views = SqliteViews::open(&folder.join("views.sqlite"), id).await.expect("views");
         let state = SqliteState::open(&folder.join("state.sqlite"), id).await.expect("a state");
         let analytics = SqliteAnalytics::open(&folder.join("analytics.sqlite"), id).await;
-        let analytics = analytics.expect("analytics");
+        let analytics = Analytics::new(Arc::new(analytics.expect("analytics")));
         let (journal, views) = (Arc::new(journal), Arc::new(views));
         let bus = Arc::new(InProcess::default());
         verbatim_projection::destroy_erased(&*journal, &keys).await.expect("they agree");
@@ -68,7 +69,7 @@ impl Life {
             state: Arc::new(state),
             keys,
             sealing: None,
-            analytics: Analytics::new(Arc::new(analytics)),
+            analytics: analytics.clone(),
         };
         let settings = Settings {
             feed_silence: Duration::from_millis(50),
@@ -83,7 +84,7 @@ impl Life {
         let end = stop.clone();
         let running = tokio::spawn(async move { service.run(ports, end).await });
         let handling = tokio::spawn(handle_commands(journal.clone(), bus.clone()));
-        Self { journal, views, bus, stop, running, handling }
+        Self { journal, views, analytics, bus, stop, running, handling }
     }
 
     /// Has ann say something to bob; gives the message's position.
@@ -326,7 +327,7 @@ async fn rebuilt_views_show_what_the_old_ones_did() {
     }
     life.until_notified("bob", 5).await;
     let before = life.notifications("bob").await;
-    verbatim_projection::rebuild(&*life.journal, &*life.views, |_, _| {})
+    verbatim_projection::rebuild(&*life.journal, &*life.views, &life.analytics, |_, _| {})
         .await
         .expect("it is rebuilt, and exchanged");
     assert_eq!(life.notifications("bob").await, before);

@@ -86,11 +86,10 @@ async fn rebuild_all<V: Rebuildable>(
     journal: &dyn Journal,
     views: &V,
     analytics: &Analytics,
-    mut progress: impl FnMut(u64, u64),
+    progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<String> {
-    let events = verbatim_projection::rebuild(journal, views, &mut progress).await?;
-    let counted = verbatim_projection::rebuild_analytics(journal, analytics, progress).await?;
-    Ok(format!("the views were made anew from {events} events, the analytics from {counted}"))
+    let events = verbatim_projection::rebuild(journal, views, analytics, progress).await?;
+    Ok(format!("views and analytics were made anew from {events} events"))
 }
 
 /// Holds the views in use against ones made anew, and tells of each difference; gives the position

@@ -19,7 +19,7 @@ use verbatim_domain::audit::{Accessed, ConversationAccessed, EventsAccessed, Rec
 use verbatim_domain::{AuditCommand, ConversationId, conversation};
 use verbatim_journal::Log;
 use verbatim_protocol::client::{DEFAULT_PAGE, Message, More};
-use verbatim_protocol::{Command, Envelope, ErrorCode, Failure, JournalId, Recorded};
+use verbatim_protocol::{Command, Envelope, ErrorCode, Failure, JournalId, Payload, Recorded};
 
 use super::payload::{AuditConversationGet, AuditEventsGet, parse, refused};
 use super::reading::journal_failure;
@@ -252,7 +252,7 @@ async fn page(
     Ok((chosen, next))
 }
 
-fn envelopes(events: &[Arc<Recorded>]) -> Result<Vec<Envelope<'_>>, Failure> {
+fn envelopes(events: &[Arc<Recorded>]) -> Result<Vec<Envelope<'_, Payload<'_>>>, Failure> {
     let written: Result<_, _> = events.iter().map(|recorded| Envelope::of(recorded)).collect();
     written.map_err(|error| {
         tracing::error!(%error, "an event can't be written");

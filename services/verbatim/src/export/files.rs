@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, anyhow};
 use sha2::{Digest, Sha256};
@@ -16,6 +17,9 @@ use crate::cli::ExportArgs;
 use crate::refusal::bad_input;
 
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Bytes from one flush to the next, at least.
+const FLUSH_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Where an export is to be.
 pub struct Target {
@@ -221,17 +225,51 @@ struct Hashing {
     file: File,
     bytes: u64,
     hash: Sha256,
+    flushed: Flushed,
+}
+
+/// Brings to the disk what has been written, while more is being written: waiting for all of it at the
+/// end would take as long again.
+struct Flushed {
+    /// Where the last flush has begun.
+    from: u64,
+    under_way: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Flushed {
+    /// Begins a flush, if much was written since the last one, and that has ended well.
+    fn follow(&mut self, file: &File, written: u64) -> io::Result<()> {
+        if written - self.from < FLUSH_BYTES {
+            return Ok(());
+        }
+        if self.under_way.as_ref().is_some_and(|flush| !flush.is_finished()) {
+            return Ok(());
+        }
+        self.end()?;
+        self.from = written;
+        let file = file.try_clone()?;
+        self.under_way = Some(thread::spawn(move || file.sync_data()));
+        Ok(())
+    }
+
+    /// Waits for the flush that is under way. Its failure is told once, and to whoever has flushed.
+    fn end(&mut self) -> io::Result<()> {
+        let Some(flush) = self.under_way.take() else { return Ok(()) };
+        flush.join().unwrap_or_else(|_| Err(io::Error::other("a flush has panicked")))
+    }
 }
 
 impl Sink {
     fn new(file: File) -> Self {
-        let hashing = Hashing { file, bytes: 0, hash: Sha256::new() };
+        let flushed = Flushed { from: 0, under_way: None };
+        let hashing = Hashing { file, bytes: 0, hash: Sha256::new(), flushed };
         Self { file: BufWriter::with_capacity(BUFFER_BYTES, hashing) }
     }
 
     /// Waits for the disk; gives the length and the hash.
     fn finish(self) -> io::Result<(u64, String)> {
-        let Hashing { file, bytes, hash } = self.file.into_inner()?;
+        let Hashing { file, bytes, hash, mut flushed } = self.file.into_inner()?;
+        flushed.end()?;
         file.sync_all()?;
         Ok((bytes, hex::encode(hash.finalize())))
     }
@@ -256,6 +294,7 @@ impl Write for Hashing {
         let written = self.file.write(bytes)?;
         self.hash.update(&bytes[..written]);
         self.bytes += written as u64;
+        self.flushed.follow(&self.file, self.bytes)?;
         Ok(written)
     }
 

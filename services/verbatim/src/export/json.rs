@@ -10,27 +10,32 @@ use verbatim_protocol::{Envelope, Recorded, Timestamp};
 use super::Encoder;
 use super::files::Sink;
 
-/// A line of JSON.
-fn line(sink: &mut Sink, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *sink, value)?;
-    sink.write_all(b"\n")
+/// Writes a line of JSON, put together in the buffer: in one piece.
+fn line(sink: &mut Sink, buffer: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
+    buffer.clear();
+    serde_json::to_writer(&mut *buffer, value)?;
+    buffer.push(b'\n');
+    sink.write_all(buffer)
 }
 
-pub struct Envelopes(Sink);
+pub struct Envelopes {
+    sink: Sink,
+    buffer: Vec<u8>,
+}
 
 impl Envelopes {
     pub fn new(sink: Sink) -> Self {
-        Self(sink)
+        Self { sink, buffer: Vec::new() }
     }
 }
 
 impl Encoder for Envelopes {
     fn write(&mut self, recorded: &Recorded) -> io::Result<()> {
-        line(&mut self.0, &Envelope::of(recorded)?)
+        line(&mut self.sink, &mut self.buffer, &Envelope::of(recorded)?)
     }
 
     fn finish(self: Box<Self>) -> io::Result<Sink> {
-        Ok(self.0)
+        Ok(self.sink)
     }
 }
 
@@ -73,13 +78,14 @@ struct Metadata {
 
 pub struct CloudEvents {
     sink: Sink,
+    buffer: Vec<u8>,
     /// Names the journal.
     source: String,
 }
 
 impl CloudEvents {
     pub fn new(sink: Sink, journal: &str) -> Self {
-        Self { sink, source: format!("urn:uuid:{journal}") }
+        Self { sink, buffer: Vec::new(), source: format!("urn:uuid:{journal}") }
     }
 }
 
@@ -105,7 +111,7 @@ impl Encoder for CloudEvents {
             commandkey: command.as_ref().map(|command| &*command.key).filter(|key| !key.is_empty()),
             data: RawValue::from_string(recorded.payload()?.into_owned())?,
         };
-        line(&mut self.sink, &cloud_event)
+        line(&mut self.sink, &mut self.buffer, &cloud_event)
     }
 
     fn finish(self: Box<Self>) -> io::Result<Sink> {

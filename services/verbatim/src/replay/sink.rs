@@ -58,7 +58,10 @@ impl Destination {
 
     pub async fn open(self, journal: JournalId) -> anyhow::Result<Sink> {
         Ok(match self {
-            Self::Stdout => Sink::Stdout(BufWriter::with_capacity(BUFFER_BYTES, io::stdout())),
+            Self::Stdout => {
+                let out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
+                Sink::Stdout { out, line: Vec::new() }
+            }
             Self::Nats { subject, options } => {
                 let publisher =
                     Box::new(NatsPublisher::connect(*options).await.context("NATS_URL")?);
@@ -87,7 +90,7 @@ fn is_address(address: &str) -> bool {
 }
 
 pub enum Sink {
-    Stdout(BufWriter<io::Stdout>),
+    Stdout { out: BufWriter<io::Stdout>, line: Vec<u8> },
     Nats { publisher: Box<NatsPublisher>, subject: String, journal: JournalId },
     SocketIo(Box<SocketIo>),
 }
@@ -96,9 +99,11 @@ impl Sink {
     pub async fn send(&mut self, recorded: &Recorded) -> anyhow::Result<()> {
         let envelope = Envelope::of(recorded)?;
         match self {
-            Self::Stdout(out) => {
-                serde_json::to_writer(&mut *out, &envelope).map_err(io::Error::from)?;
-                out.write_all(b"\n")?;
+            Self::Stdout { out, line } => {
+                line.clear();
+                serde_json::to_writer(&mut *line, &envelope)?;
+                line.push(b'\n');
+                out.write_all(line)?;
             }
             Self::Nats { publisher, subject, journal } => {
                 // A stream that has had this event does not store it again.
@@ -113,7 +118,7 @@ impl Sink {
     /// What was sent is out of this process's hands.
     pub async fn flush(&mut self) -> anyhow::Result<()> {
         match self {
-            Self::Stdout(out) => out.flush()?,
+            Self::Stdout { out, .. } => out.flush()?,
             Self::Nats { publisher, .. } => publisher.settle().await?,
             Self::SocketIo(socket) => socket.settle().await?,
         }
@@ -123,7 +128,7 @@ impl Sink {
     /// Keeps the connection while there is nothing to send; resolves only when it has ended.
     pub async fn idle(&mut self) -> anyhow::Result<()> {
         match self {
-            Self::Stdout(_) | Self::Nats { .. } => std::future::pending().await,
+            Self::Stdout { .. } | Self::Nats { .. } => std::future::pending().await,
             Self::SocketIo(socket) => socket.idle().await,
         }
     }
@@ -131,7 +136,7 @@ impl Sink {
     /// Call when everything has been flushed.
     pub async fn close(&mut self) -> anyhow::Result<()> {
         match self {
-            Self::Stdout(_) | Self::Nats { .. } => Ok(()),
+            Self::Stdout { .. } | Self::Nats { .. } => Ok(()),
             Self::SocketIo(socket) => socket.close().await,
         }
     }
