@@ -65,6 +65,10 @@ describe('a log that is copied', () => {
     const again = await copy('sqlite:one/journal.sqlite', url);
     assert.match(again.stdout, /^copied 0 events, \d+ were there; all \d+ are the same$/m);
 
+    // Its read models can be made before any server uses it.
+    const rebuilt = await run(['rebuild'], { DATABASE_URL: url });
+    assert.match(rebuilt.stdout, /^views and analytics were made anew from \d+ events$/m, rebuilt.stderr);
+
     const moved = await serve(cluster);
     assert.deepEqual(await history(moved.url), before);
     const resumed = await Client.connect(moved.url, { token: await token(bob), cursor });

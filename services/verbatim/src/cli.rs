@@ -115,6 +115,16 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
+    /// What this process does: `gateway`, `aggregate`, `projection`, or `all`.
+    #[arg(
+        long,
+        env = "VERBATIM_ROLE",
+        default_value = "all",
+        value_name = "ROLE",
+        help_heading = "Cluster"
+    )]
+    pub role: String,
+
     /// Secret that tokens are signed with (HS256). Without it, and without a public key, one is made
     /// in the data folder.
     #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
@@ -206,10 +216,6 @@ pub struct ClusterArgs {
     /// What the subjects of a deployment begin with, so that several can share NATS.
     #[arg(long, env = "NATS_PREFIX", default_value = "verbatim", value_name = "NAME")]
     pub nats_prefix: String,
-
-    /// What this process does: `gateway`, `aggregate`, `projection`, or `all`.
-    #[arg(long, env = "VERBATIM_ROLE", default_value = "all", value_name = "ROLE")]
-    pub role: String,
 }
 
 /// Who seals the log, and as what.

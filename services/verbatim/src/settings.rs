@@ -109,7 +109,7 @@ impl Role {
 
 /// Validates all settings. The data folder is touched only for its secret, and last.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
-    let cluster = cluster(&args.cluster)?;
+    let cluster = cluster(&args.role, &args.cluster)?;
     let log = log(args)?;
     let listen = listen(args.listen.as_deref(), args.port.as_deref())?;
     let limits = limits(&args.limits)?;
@@ -173,8 +173,8 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<(Serve, Form)> {
 }
 
 /// The cluster form, if it is asked for.
-fn cluster(args: &ClusterArgs) -> anyhow::Result<Option<Box<Cluster>>> {
-    let roles = match args.role.as_str() {
+fn cluster(role: &str, args: &ClusterArgs) -> anyhow::Result<Option<Box<Cluster>>> {
+    let roles = match role {
         "all" => Role::ALL.to_vec(),
         "gateway" => vec![Role::Gateway],
         "aggregate" => vec![Role::Aggregate],

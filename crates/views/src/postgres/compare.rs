@@ -32,11 +32,11 @@ impl PostgresComparison {
     /// rebuilt ones, it sees. `rebuilt` is what those show.
     pub async fn begin(mut connection: PgConnection, rebuilt: u64) -> Result<Self, Error> {
         (&mut connection).execute(BEGIN).await.map_err(failed)?;
-        let checkpoint: i64 = sqlx::query_scalar("select checkpoint from views.source")
-            .fetch_one(&mut connection)
+        let checkpoint: Option<i64> = sqlx::query_scalar("select checkpoint from views.source")
+            .fetch_optional(&mut connection)
             .await
             .map_err(failed)?;
-        let checkpoint = checkpoint as u64;
+        let checkpoint = checkpoint.unwrap_or(0) as u64;
         if checkpoint < rebuilt {
             return Err(Error::Behind);
         }

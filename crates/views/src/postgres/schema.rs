@@ -219,9 +219,10 @@ pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
             Box::pin(async move {
                 let mut transaction = connection.begin().await?;
                 hold_alone(&mut transaction).await?;
+                // Nobody may have made those in use yet.
                 let (live, next): (i64, i64) = sqlx::query_as(
-                    "select live.checkpoint, next.checkpoint
-                 from views.source as live cross join views_next.source as next",
+                    "select coalesce(live.checkpoint, 0), next.checkpoint
+                 from views_next.source as next left join views.source as live on true",
                 )
                 .fetch_one(&mut *transaction)
                 .await?;

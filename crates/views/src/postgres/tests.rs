@@ -72,6 +72,18 @@ async fn a_reader_sees_what_another_process_applied_and_goes_on_over_a_rebuild()
 }
 
 #[tokio::test]
+async fn views_that_nobody_has_made_are_made_by_a_rebuild() {
+    let place = Place::start().await;
+    let database = place.0.connect().await;
+    PostgresViews::migrate(&database).await.expect("tables");
+    let reader = PostgresViews::open_reader(database, JOURNAL).await.expect("opened");
+    let history = varied();
+    rebuild(&reader, history.events()).await.expect("rebuilt");
+    assert_shows(&reader, history.events(), &USERS).await;
+    assert_eq!(place.open(JOURNAL).await.checkpoint(), history.head(), "they stay");
+}
+
+#[tokio::test]
 async fn who_was_opened_before_an_exchange_in_another_process_goes_on_writing() {
     let place = Place::start().await;
     let mut history = varied();
