@@ -52,8 +52,10 @@ const MIGRATIONS: [(&str, &str); 2] = [
 #[derive(Debug)]
 pub struct SqliteJournal {
     id: JournalId,
-    database: Arc<Database>,
+    /// Dropped before the writer's connection: of those to a file only the last can fold in the log,
+    /// and these can't.
     readers: Readers,
+    database: Arc<Database>,
     writer: Arc<Writer>,
 }
 
@@ -75,7 +77,7 @@ impl SqliteJournal {
             Ok::<_, Failed>(id)
         });
         let id = opened.await.map_err(Failed::from)??;
-        Ok(Self { id, database: Arc::new(database), readers, writer })
+        Ok(Self { id, readers, database: Arc::new(database), writer })
     }
 
     /// Takes in nothing more, waits until what was taken in is committed, and folds the write-ahead
@@ -89,7 +91,7 @@ impl SqliteJournal {
             let finished = self.database.write(move |connection| writer.finish(connection));
             finished.await.map_err(Failed::from)?;
         }
-        self.readers.close();
+        self.readers.close().await;
         Ok(self.database.fold().await.map_err(Failed::from)?)
     }
 

@@ -17,7 +17,8 @@ pub use finding::Finding;
 use stored::{Own, Tiles};
 
 /// Rows that are read at once.
-const PAGE: usize = 2_000;
+/// Few in tests, so that they come by the ends of pages.
+const PAGE: usize = if cfg!(test) { 16 } else { 2_000 };
 
 /// Streams whose last sequence is remembered. Of those that are forgotten, a wrong sequence shows in
 /// the leaf alone.
@@ -196,17 +197,17 @@ impl<'s> Verification<'s> {
 
     /// Takes in the rows of a page, as far as they are to be looked at.
     async fn take_all(&mut self, page: &[Row]) -> Result<(), Failed> {
-        for (n, row) in page.iter().enumerate() {
+        for row in page {
             if self.tree.size() == self.end {
                 break;
             }
-            self.take(row, &page[n + 1..]).await?;
+            self.take(row).await?;
         }
         Ok(())
     }
 
-    /// Takes in the next row; `further` are those after it, as far as they were read.
-    async fn take(&mut self, row: &Row, further: &[Row]) -> Result<(), Failed> {
+    /// Takes in the next row.
+    async fn take(&mut self, row: &Row) -> Result<(), Failed> {
         let position = self.tree.size() + 1;
         if row.position < position as i64 {
             return Err(Finding::one_too_many(row.position).into());
@@ -221,7 +222,7 @@ impl<'s> Verification<'s> {
         if let Some(sealed) = self.tiles.leaf(position - 1).await?
             && sealed != leaf
         {
-            return Err(self.diagnose(event, leaf, further).await?.into());
+            return Err(self.diagnose(event, leaf).await?.into());
         }
         self.follow(position, event)?;
         let mut completed = Vec::new();
@@ -306,12 +307,7 @@ impl<'s> Verification<'s> {
     }
 
     /// What is wrong where an event isn't the one that was sealed: the event, the seal, or both.
-    async fn diagnose(
-        &mut self,
-        event: &StoredEvent,
-        leaf: Hash,
-        further: &[Row],
-    ) -> Result<Finding, Failed> {
+    async fn diagnose(&mut self, event: &StoredEvent, leaf: Hash) -> Result<Finding, Failed> {
         let index = self.tree.size();
         let Some(checkpoint) = self.own.next().cloned() else {
             return Ok(Finding::seal("what is sealed has no checkpoint".to_owned()));
@@ -325,7 +321,7 @@ impl<'s> Verification<'s> {
             }
         }
         if sealed.root() == checkpoint.root {
-            return self.classify(event, further).await;
+            return self.classify(event).await;
         }
         let mut recorded = self.tree.clone();
         recorded.push(leaf, |_, _| {});
@@ -358,7 +354,7 @@ impl<'s> Verification<'s> {
     }
 
     /// Whether an event was changed, or others were removed or put in and the rest moved.
-    async fn classify(&mut self, event: &StoredEvent, further: &[Row]) -> Result<Finding, Failed> {
+    async fn classify(&mut self, event: &StoredEvent) -> Result<Finding, Failed> {
         let index = self.tree.size();
         let position = index + 1;
         for shift in 1..=SHIFT {
@@ -368,6 +364,7 @@ impl<'s> Verification<'s> {
             }
         }
         if let Some(sealed) = self.tiles.leaf(index).await? {
+            let further = self.rows.rows_after(position as i64, SHIFT as usize).await?;
             for (row, shift) in further.iter().zip(1..=SHIFT) {
                 let Ok(event) = &row.stored else { break };
                 if self.is_sealed_as(event, position, -(shift as i64)..=0, sealed) {

@@ -1,7 +1,7 @@
 //! How Verbatim opens a `SQLite` file.
 //!
 //! Invariant: of each file exactly one connection writes, and it alone checkpoints the write-ahead
-//! log. All others are `query_only` with auto-checkpoint off. (The bundled `SQLite` is older than
+//! log. All others are `query_only` with auto-checkpoint off, or opened for reading alone. (The bundled `SQLite` is older than
 //! 3.51.3, in which a commit on one connection while another checkpoints can lose data.) One process
 //! at a time has a writer: the executable locks the data folder. Others may read beside it, by
 //! [`open_reader`] or [`Readers`].

@@ -19,6 +19,7 @@ pub struct Readers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    connections: u32,
     places: Arc<Semaphore>,
     /// Those that nobody uses. None when there is no place any more.
     idle: Mutex<Vec<Connection>>,
@@ -34,6 +35,7 @@ impl Readers {
         let first = connect(path)?;
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
+            connections,
             places: Arc::new(Semaphore::new(connections as usize)),
             idle: Mutex::new(vec![first]),
         })))
@@ -90,11 +92,15 @@ impl Readers {
         })
     }
 
-    /// Closes those that nobody uses, and the others once they are done. Who comes later finds them
+    /// Closes them, once all who have come before are done. Who comes later finds them
     /// [closed](Closed).
-    pub fn close(&self) {
-        self.0.places.close();
-        self.0.idle().clear();
+    pub async fn close(&self) {
+        // None is left where they are closed already.
+        if let Ok(all) = self.0.places.acquire_many(self.0.connections).await {
+            self.0.places.close();
+            self.0.idle().clear();
+            drop(all);
+        }
     }
 }
 
@@ -109,11 +115,7 @@ impl Shared {
     }
 
     fn give_back(&self, connection: Connection, place: OwnedSemaphorePermit) {
-        let mut idle = self.idle();
-        if !self.places.is_closed() {
-            idle.push(connection);
-        }
-        drop(idle);
+        self.idle().push(connection);
         drop(place);
     }
 }
@@ -235,7 +237,23 @@ mod tests {
     async fn once_closed_nobody_is_let_in() {
         let (_folder, path) = file();
         let readers = Readers::open(&path, 1).expect("opened");
-        readers.close();
+        let (go_on, held_up) = mpsc::channel::<()>();
+        let held = readers.read(move |connection| {
+            held_up.recv().expect("let go");
+            Ok::<_, Failed>(
+                connection.query_row("select n from t", [], |row| row.get::<_, i64>(0))?,
+            )
+        });
+        let others = async {
+            let mut closing = std::pin::pin!(readers.close());
+            assert!(futures_poll(closing.as_mut()).is_none(), "one is in use");
+            go_on.send(()).expect("it is there");
+            closing.await;
+        };
+        let (held, ()) = tokio::join!(held, others);
+        assert_eq!(held.expect("it was let in before"), 7);
+        assert!(readers.0.idle().is_empty());
         assert!(matches!(ask(&readers, "select n from t").await, Err(Failed::Closed(_))));
+        readers.close().await;
     }
 }

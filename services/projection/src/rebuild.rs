@@ -14,7 +14,7 @@ use crate::retry::until_available;
 use crate::tail::journal_head;
 
 /// How many events are read and applied at once.
-const BATCH: usize = 5_000;
+const BATCH: usize = 2_000;
 
 /// How far the views in use may be ahead of those that they are compared with when they are held
 /// still.
@@ -35,32 +35,37 @@ pub async fn rebuild<V: Rebuildable>(
     let mut shown = Some(views.begin_rebuild().await?);
     let counted = analytics.begin_rebuild().await?;
     let mut done = 0;
+    // Where new ones were found to be behind those in use.
+    let mut behind = None;
     loop {
         let (fresh, figures) = (shown.as_ref(), &counted);
         let apply = async |events: Arc<[Arc<Recorded>]>| {
             // Views that were exchanged take no more: those in use do.
             let show = async {
                 match fresh {
-                    Some(fresh) => until_available("views.apply", || fresh.apply(&events)).await,
+                    Some(fresh) => show(fresh, &events).await,
                     None => Ok(()),
                 }
             };
-            let count = until_available("analytics.apply", || figures.apply(&events));
-            let (show, count) = tokio::join!(show, count);
-            show?;
-            anyhow::Ok(count?)
+            let count =
+                async { Ok(until_available("analytics.apply", || figures.apply(&events)).await?) };
+            tokio::try_join!(show, count).map(drop)
         };
         done = fill(journal, done, None, apply, &mut progress).await?;
+        ensure!(behind != Some(done), "those in use show more than the journal holds");
         if let Some(fresh) = &mut shown {
             match views.swap(fresh).await {
                 // Those in use took in an event that came after the last reading.
-                Err(verbatim_views::Error::Behind) => continue,
+                Err(verbatim_views::Error::Behind) => {
+                    behind = Some(done);
+                    continue;
+                }
                 swapped => swapped?,
             }
             shown = None;
         }
         match counted.exchange().await {
-            Err(verbatim_analytics::Error::Behind) => {}
+            Err(verbatim_analytics::Error::Behind) => behind = Some(done),
             exchanged => {
                 exchanged?;
                 return Ok(done);
@@ -88,10 +93,9 @@ pub async fn check<V: Rebuildable>(
         if through - from > CLOSE {
             // The views in use are held still for no longer than the rest takes.
             drop(comparison);
-            let apply = async |events: Arc<[_]>| {
-                anyhow::Ok(until_available("views.apply", || fresh.apply(&events)).await?)
-            };
-            fill(journal, from, Some(through), apply, &mut progress).await?;
+            let apply = async |events: Arc<[_]>| show(fresh, &events).await;
+            let done = fill(journal, from, Some(through), apply, &mut progress).await?;
+            ensure!(done == through, "the journal ends before the views do");
             continue;
         }
         let mut done = from;
@@ -152,10 +156,11 @@ where
         }
         let batch: Arc<[_]> = std::mem::take(&mut ahead).into();
         let Some(last) = batch.last().map(|last| last.position) else { break };
+        let applied = async {
+            apply(batch).await.with_context(|| format!("applying positions {} to {last}", done + 1))
+        };
         // The next batch is read while this one is applied.
-        let (next, applied) = tokio::join!(read(journal, last, head), apply(batch));
-        applied.with_context(|| format!("applying positions {} to {last}", done + 1))?;
-        ahead = next?;
+        (ahead, ()) = tokio::try_join!(read(journal, last, head), applied)?;
         done = last;
         head = end(journal, until).await?;
         progress(done, head);
@@ -178,6 +183,10 @@ async fn read(journal: &dyn Log, after: u64, to: u64) -> anyhow::Result<Vec<Arc<
     Ok(batch)
 }
 
+async fn show(views: &impl Rebuild, events: &[Arc<Recorded>]) -> anyhow::Result<()> {
+    Ok(until_available("views.apply", || views.apply(events)).await?)
+}
+
 async fn end(journal: &dyn Log, until: Option<u64>) -> anyhow::Result<u64> {
     match until {
         Some(until) => Ok(until),
@@ -192,26 +201,26 @@ mod tests {
     use super::*;
     use crate::world::{World, said};
 
-    async fn show(views: &dyn Views, events: Arc<[Arc<Recorded>]>) -> anyhow::Result<()> {
+    async fn take(views: &dyn Views, events: Arc<[Arc<Recorded>]>) -> anyhow::Result<()> {
         Ok(until_available("views.apply", || views.apply(&events)).await?)
     }
 
     #[tokio::test]
     async fn new_views_get_every_event_and_progress_is_told() {
         let world = World::new();
-        world.commit((0..12_500).map(|_| said("c", "ann")).collect());
+        world.commit((0..5_000).map(|_| said("c", "ann")).collect());
         world.journal.faults.fail(1);
         world.views.faults.fail(1);
         let mut steps = Vec::new();
         let views = &*world.views;
-        let apply = |events| show(views, events);
+        let apply = |events| take(views, events);
         let done = fill(&*world.journal, 0, None, apply, |done, head| steps.push((done, head)));
-        assert_eq!(done.await.expect("it works"), 12_500);
-        assert_eq!(steps, [(5_000, 12_500), (10_000, 12_500), (12_500, 12_500)]);
-        assert_eq!(views.checkpoint(), 12_500);
+        assert_eq!(done.await.expect("it works"), 5_000);
+        assert_eq!(steps, [(2_000, 5_000), (4_000, 5_000), (5_000, 5_000)]);
+        assert_eq!(views.checkpoint(), 5_000);
         world.commit(vec![said("c", "ann")]);
-        let done = fill(&*world.journal, 12_500, None, apply, |_, _| {}).await.expect("it goes on");
-        assert_eq!((done, views.checkpoint()), (12_501, 12_501));
+        let done = fill(&*world.journal, 5_000, None, apply, |_, _| {}).await.expect("it goes on");
+        assert_eq!((done, views.checkpoint()), (5_001, 5_001));
     }
 
     #[tokio::test]
@@ -223,7 +232,7 @@ mod tests {
             if world.journal.last() < 3 {
                 world.commit(vec![said("c", "ann")]);
             }
-            show(views, events)
+            take(views, events)
         };
         let done = fill(&*world.journal, 0, None, apply, |_, _| {}).await.expect("it works");
         assert_eq!((done, views.checkpoint()), (3, 3));
@@ -235,7 +244,7 @@ mod tests {
         world.commit(vec![said("c", "ann")]);
         world.journal.corrupt_from(1);
         let views = &*world.views;
-        let apply = |events| show(views, events);
+        let apply = |events| take(views, events);
         let error = fill(&*world.journal, 0, None, apply, |_, _| {}).await.expect_err("unreadable");
         assert!(format!("{error:#}").contains("unknown event"), "{error:#}");
     }

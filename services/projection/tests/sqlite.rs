@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use cqrs_es::Aggregate;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
@@ -26,7 +27,9 @@ use verbatim_keys::Vault;
 use verbatim_keys::memory::MemoryKeys;
 use verbatim_projection::{Ports, Projection, Settings};
 use verbatim_protocol::client::{Message, Notification};
-use verbatim_protocol::{Command, CommandKey, Committed, Failure, Push, Reply};
+use verbatim_protocol::{
+    Command, CommandKey, Committed, Failure, JournalId, Push, Recorded, Reply,
+};
 use verbatim_state::sqlite::SqliteState;
 use verbatim_views::{PageRequest, SqliteViews, Views};
 
@@ -316,6 +319,52 @@ async fn pushed_and_shown_messages_are_alike() {
     let shown = life.views.message(pushed.id).await.expect("an answer").expect("it is shown");
     assert_eq!((shown.position, shown.message), (position, pushed));
     life.end().await;
+}
+
+/// A log of which the end is missing.
+struct Short(Arc<SqliteJournal>);
+
+#[async_trait]
+impl Log for Short {
+    fn id(&self) -> JournalId {
+        self.0.id()
+    }
+
+    async fn head(&self) -> Result<u64, verbatim_journal::Error> {
+        Ok(self.0.head().await? - 1)
+    }
+
+    async fn read_after(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Recorded>>, verbatim_journal::Error> {
+        self.0.read_after(after, limit).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Recorded>>, verbatim_journal::Error> {
+        self.0.read_stream(stream, after, limit).await
+    }
+}
+
+#[tokio::test]
+async fn views_that_show_more_than_the_log_holds_are_not_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = Life::begin(folder.path()).await;
+    life.say(true).await;
+    life.until_notified("bob", 1).await;
+    let before = life.notifications("bob").await;
+    let log = Short(Arc::clone(&life.journal));
+    let rebuilding = verbatim_projection::rebuild(&log, &*life.views, &life.analytics, |_, _| {});
+    let error = timeout(Duration::from_secs(20), rebuilding).await.expect("it ends");
+    let error = error.expect_err("the log ends before the views do").to_string();
+    assert!(error.contains("more than the journal holds"), "{error}");
+    assert_eq!(life.notifications("bob").await, before);
 }
 
 #[tokio::test]

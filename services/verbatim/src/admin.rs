@@ -163,9 +163,6 @@ pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
 async fn rebuild_in_database(url: &SecretString, check: bool) -> anyhow::Result<u64> {
     let database = Database::connect(url.expose_secret(), 8).await.context("DATABASE_URL")?;
     let journal = PostgresJournal::open(database.clone()).await?;
-    if !check {
-        PostgresViews::migrate(&database).await?;
-    }
     let views = PostgresViews::open_reader(database.clone(), journal.id()).await?;
     PostgresAnalytics::migrate(&database).await?;
     let analytics = PostgresAnalytics::open(database, journal.id()).await?;

@@ -15,6 +15,25 @@ use super::{SqliteJournal, SqliteLog};
 use crate::conformance::Place;
 use crate::{Append, Appended, Error, Journal, Log};
 
+#[tokio::test]
+async fn a_journal_that_is_dropped_leaves_no_log_behind() {
+    let folder = Folder::new().await;
+    let journal = folder.open().await;
+    journal.append(vec![joined(&stream("c"), 0)]).await.expect("appended");
+    assert_eq!(journal.read_after(0, 10).await.expect("events").len(), 1);
+    let log = folder.file().with_extension("sqlite-wal");
+    assert!(log.exists());
+    drop(journal);
+    // The writer's thread closes last.
+    for _ in 0..500 {
+        if !log.exists() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the log is still there");
+}
+
 /// A folder with a journal's file.
 struct Folder(TempDir);
 

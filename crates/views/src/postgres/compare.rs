@@ -36,7 +36,9 @@ impl PostgresComparison {
             .fetch_optional(&mut connection)
             .await
             .map_err(failed)?;
-        let checkpoint = checkpoint.unwrap_or(0) as u64;
+        let Some(checkpoint) = checkpoint.map(|checkpoint| checkpoint as u64) else {
+            return Err(Error::Unavailable("nobody has made the views yet".into()));
+        };
         if checkpoint < rebuilt {
             return Err(Error::Behind);
         }

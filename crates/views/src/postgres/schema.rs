@@ -197,12 +197,16 @@ pub(super) async fn open(database: &Database, journal: JournalId) -> Result<u64,
         .await?)
 }
 
-/// Makes empty views of a journal beside those in use.
+/// Makes empty views of a journal beside those in use, which are empty if there were none.
 pub(super) async fn begin_next(database: &Database, journal: JournalId) -> Result<(), Error> {
     Ok(database
         .run_to_end(move |connection| {
             Box::pin(async move {
                 let mut transaction = connection.begin().await?;
+                hold_alone(&mut transaction).await?;
+                if look(&mut transaction).await? == Found::Nothing {
+                    create(&mut transaction, Schema::Live).await?;
+                }
                 create(&mut transaction, Schema::Next).await?;
                 name(&mut transaction, Schema::Next, journal).await?;
                 transaction.commit().await
@@ -219,10 +223,11 @@ pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
             Box::pin(async move {
                 let mut transaction = connection.begin().await?;
                 hold_alone(&mut transaction).await?;
-                // Nobody may have made those in use yet.
+                // There may be none in use yet, or another journal's.
                 let (live, next): (i64, i64) = sqlx::query_as(
                     "select coalesce(live.checkpoint, 0), next.checkpoint
-                 from views_next.source as next left join views.source as live on true",
+                 from views_next.source as next left join views.source as live
+                 on live.journal = next.journal and live.version = next.version",
                 )
                 .fetch_one(&mut *transaction)
                 .await?;

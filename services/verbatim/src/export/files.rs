@@ -248,7 +248,8 @@ impl Flushed {
         self.end()?;
         self.from = written;
         let file = file.try_clone()?;
-        self.under_way = Some(thread::spawn(move || file.sync_data()));
+        let flush = thread::Builder::new().name("flush".to_owned());
+        self.under_way = Some(flush.spawn(move || file.sync_data())?);
         Ok(())
     }
 
