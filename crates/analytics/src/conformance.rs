@@ -1,9 +1,6 @@
 //! What every adapter of [`Store`] must show, and with it the figures. An adapter's tests say how to
 //! open it ([`Adapter`]) and run them all:
-//!
-//! ```ignore
-//! verbatim_analytics::analytics_conformance!(MyAdapter);
-//! ```
+//! `verbatim_analytics::analytics_conformance!(MyAdapter)`.
 
 pub mod figures;
 pub mod history;

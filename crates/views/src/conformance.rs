@@ -1,9 +1,6 @@
 //! What every adapter of [`Views`] must show. An adapter's tests say how to open it
 //! ([`Adapter`]) and run them all:
-//!
-//! ```ignore
-//! verbatim_views::views_conformance!(MyAdapter);
-//! ```
+//! `verbatim_views::views_conformance!(MyAdapter)`.
 
 pub mod applying;
 pub mod compare;
