@@ -53,4 +53,3 @@ export const LOGS = { SQLite: inFolder, verbatim: inFolder, PostgreSQL: inDataba
 export async function end() {
   for (const postgres of copies.values()) await postgres.end();
 }
-

@@ -268,13 +268,20 @@ pub async fn open_reader(
 ) -> Result<SqlitePool, OpenError> {
     let failed = |source| OpenError::Open { path: path.to_owned(), source };
     let readers = readers_with(options(path).read_only(true), connections).await.map_err(failed)?;
+    let found = sqlx::query_scalar(VERSION).fetch_one(&readers).await.map_err(failed)?;
+    same_version(path, found, migrations)?;
+    Ok(readers)
+}
+
+/// The version of a file's schema.
+const VERSION: &str = "select coalesce(max(version), 0) from _sqlx_migrations";
+
+/// # Errors
+/// [`OpenError::OtherVersion`].
+fn same_version(path: &Path, found: i64, migrations: &[(&str, &str)]) -> Result<(), OpenError> {
     let known = migrations.len() as i64;
-    let found: i64 = sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations")
-        .fetch_one(&readers)
-        .await
-        .map_err(failed)?;
     if found == known {
-        Ok(readers)
+        Ok(())
     } else {
         Err(OpenError::OtherVersion { path: path.to_owned(), found, known })
     }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Error, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED};
+use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED, VERSION, same_version};
 
 /// A few connections that only read, to a file that this or another process may be writing. Clones
 /// share them.
@@ -53,15 +53,10 @@ impl Readers {
         let failed = |source| OpenError::Reader { path: path.to_owned(), source };
         let readers = Self::open(path, connections).map_err(failed)?;
         let first = readers.0.connection().map_err(failed)?;
-        let sql = "select coalesce(max(version), 0) from _sqlx_migrations";
-        let found = first.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
+        let found = first.query_row(VERSION, [], |row| row.get(0)).map_err(failed)?;
         readers.0.idle().push(first);
-        let known = migrations.len() as i64;
-        if found == known {
-            Ok(readers)
-        } else {
-            Err(OpenError::OtherVersion { path: path.to_owned(), found, known })
-        }
+        same_version(path, found, migrations)?;
+        Ok(readers)
     }
 
     /// Has this done with a connection, as soon as one is free, and to its end even if the caller goes
