@@ -83,8 +83,14 @@ export class Deployment {
   async start(args = ['serve']) {
     if (isCluster && !this.#settings.DATABASE_URL) Object.assign(this.#settings, cluster());
     const stopped = this.processes.filter((process) => !process.running);
-    await Promise.all(stopped.map((process) => this.restart(process, args)));
-    if (isCluster) await this.ready();
+    try {
+      await Promise.all(stopped.map((process) => this.restart(process, args)));
+      if (isCluster) await this.ready();
+    } catch (error) {
+      // A test ends only what it has got.
+      for (const process of stopped) process.child?.kill('SIGKILL');
+      throw error;
+    }
     return this;
   }
 
