@@ -3,10 +3,8 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use futures::TryStreamExt;
 use rusqlite::{Connection, TransactionBehavior, params};
-use sqlx::Row as _;
-use verbatim_sqlite::{Database, Durability};
+use verbatim_sqlite::{Database, Durability, ReadError};
 
 use super::{Report, Row, Rows, report};
 use crate::processes;
@@ -33,14 +31,19 @@ pub async fn run(args: Rows) -> anyhow::Result<Report> {
     let mut report = report(&before, begun, rows)?;
 
     let begun = Instant::now();
-    let mut all = sqlx::query("select * from events order by position").fetch(database.readers());
-    let mut read = 0;
-    while let Some(row) = all.try_next().await? {
-        read += usize::from(!row.try_get::<&str, _>("payload")?.is_empty());
-    }
+    let reading = database.readers().read(|connection| {
+        let mut select = connection.prepare("select * from events order by position")?;
+        let mut all = select.query([])?;
+        let mut read = 0;
+        while let Some(row) = all.next()? {
+            let is_empty = row.get_ref("payload")?.as_str().is_ok_and(str::is_empty);
+            read += usize::from(!is_empty);
+        }
+        Ok::<_, ReadError>(read)
+    });
+    let read = reading.await?;
     ensure!(read == rows, "{read} of {rows} rows came out");
     report.read_rows_per_second = Some(rows as f64 / begun.elapsed().as_secs_f64());
-    drop(all);
     database.close().await?;
     Ok(report)
 }

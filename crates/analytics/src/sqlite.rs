@@ -7,9 +7,8 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use sqlx::{Row, SqlitePool};
 use verbatim_protocol::JournalId;
-use verbatim_sqlite::{Database, Durability, OpenError};
+use verbatim_sqlite::{Database, Durability, OpenError, Readers};
 
 use crate::store::{At, Key, Reading, Store, Value};
 use crate::{Error, VERSION, unavailable};
@@ -176,35 +175,25 @@ fn at(connection: &Connection, generation: u64) -> Result<At, Error> {
     found.map_err(failed)?.ok_or(Error::GivenUp)
 }
 
-async fn live(readers: &SqlitePool, journal: JournalId) -> Result<At, Error> {
+async fn live(readers: &Readers, journal: JournalId) -> Result<At, Error> {
     let sql = "select live, revision, checkpoint from source join generations on generation = live
                where journal = ? and version = ?";
-    let row = sqlx::query(sql)
-        .bind(journal.0.as_bytes().to_vec())
-        .bind(VERSION)
-        .fetch_optional(readers)
-        .await
-        .map_err(unavailable)?
-        .ok_or(Error::Behind)?;
-    let number = |index| row.try_get::<i64, _>(index).map(|n| n as u64).map_err(unavailable);
-    Ok(At { generation: number(0)?, revision: number(1)?, checkpoint: number(2)? })
+    let found = readers.rows(sql, (journal.0.as_bytes().to_vec(), VERSION), |row| {
+        let number = |index| row.get::<_, i64>(index).map(|n| n as u64);
+        Ok(At { generation: number(0)?, revision: number(1)?, checkpoint: number(2)? })
+    });
+    found.await.map_err(unavailable)?.pop().ok_or(Error::Behind)
 }
 
 async fn page(
-    readers: &SqlitePool,
+    readers: &Readers,
     generation: u64,
     low: &[u8],
     high: &[u8],
     limit: usize,
 ) -> Result<Vec<(Key, Value)>, Error> {
-    sqlx::query_as(PAGE)
-        .bind(generation as i64)
-        .bind(low)
-        .bind(high)
-        .bind(limit as i64)
-        .fetch_all(readers)
-        .await
-        .map_err(unavailable)
+    let bounds = (generation as i64, low.to_vec(), high.to_vec(), limit as i64);
+    readers.rows(PAGE, bounds, |row| row.try_into()).await.map_err(unavailable)
 }
 
 const PAGE: &str = "select key, value from rows
@@ -372,7 +361,7 @@ fn commit(
 
 /// What reports need, of a file that another process may be writing.
 pub struct SqliteReports {
-    readers: SqlitePool,
+    readers: Readers,
     journal: JournalId,
 }
 
@@ -381,8 +370,8 @@ impl SqliteReports {
     ///
     /// # Errors
     /// [`Error::Unavailable`], also when there is no such file, or another version made it.
-    pub async fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
-        let readers = verbatim_sqlite::open_reader(path, READERS, &MIGRATIONS).await;
+    pub fn open(path: &Path, journal: JournalId) -> Result<Self, Error> {
+        let readers = Readers::of_version(path, READERS, &MIGRATIONS);
         Ok(Self { readers: readers.map_err(unavailable)?, journal })
     }
 }

@@ -294,7 +294,7 @@ mod tests {
     async fn a_reader_beside_it_sees_the_keys_and_changes_nothing() {
         let folder = Folder::new().await;
         let path = folder.0.path().join("keys.sqlite");
-        let nothing = SqliteKeyReader::open(&path).await.expect("no file, no keys");
+        let nothing = SqliteKeyReader::open(&path).expect("no file, no keys");
         assert!(nothing.page(None, 10).await.expect("a page").is_empty() && !path.exists());
         let keys = folder.open().await;
         let stored = |subject: &str| Stored {
@@ -304,7 +304,7 @@ mod tests {
         };
         let (ann, bob) = (stored("ann"), stored("bob"));
         keys.in_use(vec![ann.clone(), bob.clone()]).await.expect("stored");
-        let reader = SqliteKeyReader::open(&path).await.expect("it opens");
+        let reader = SqliteKeyReader::open(&path).expect("it opens");
         keys.destroy(&bob.subject, vec![bob.id]).await.expect("destroyed");
         let bob = Stored { wrapped: None, ..bob };
         assert_eq!(

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, TransactionBehavior, params};
-use sqlx::SqlitePool;
+use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, params};
 use verbatim_proof::{Tile, TileId};
 use verbatim_protocol::JournalId;
-use verbatim_sqlite::{Database, Durability};
+use verbatim_sqlite::{Database, Durability, ReadError, Readers};
 
 use crate::store::{bounded, failed, signed};
 use crate::{Error, NewCheckpoint, Signed, Store};
@@ -22,7 +21,7 @@ const MIGRATIONS: [(&str, &str); 1] =
 /// The seal in one file. Of all who have it open one can write.
 #[derive(Debug)]
 pub struct SqliteSeal {
-    readers: SqlitePool,
+    readers: Readers,
     writer: Option<Arc<Database>>,
 }
 
@@ -41,9 +40,8 @@ impl SqliteSeal {
     ///
     /// # Errors
     /// [`Error::Unavailable`], also when there is no such file, or another version made it.
-    pub async fn open_reader(path: &Path) -> Result<Self, Error> {
-        let readers =
-            verbatim_sqlite::open_reader(path, READERS, &MIGRATIONS).await.map_err(failed)?;
+    pub fn open_reader(path: &Path) -> Result<Self, Error> {
+        let readers = Readers::of_version(path, READERS, &MIGRATIONS).map_err(failed)?;
         Ok(Self { readers, writer: None })
     }
 
@@ -67,9 +65,18 @@ impl SqliteSeal {
         };
         writer.write(work).await.map_err(failed)?.map_err(failed)
     }
-}
 
-const CHECKPOINT: &str = "select id, log, number, size, signed_at, note from checkpoints";
+    /// The checkpoints that are left by what follows `from checkpoints`.
+    async fn checkpoints(
+        &self,
+        rest: &str,
+        params: impl Params + Send + 'static,
+    ) -> Result<Vec<Signed>, Error> {
+        let sql = format!("select id, log, number, size, signed_at, note from checkpoints {rest}");
+        let found = self.readers.rows(sql, params, |row| row.try_into()).await;
+        found.map_err(failed)?.into_iter().map(signed).collect()
+    }
+}
 
 /// Whether it was added.
 fn add(
@@ -108,63 +115,52 @@ impl Store for SqliteSeal {
     }
 
     async fn latest(&self, log: JournalId) -> Result<Option<Signed>, Error> {
-        let sql = format!("{CHECKPOINT} where log = ? order by number desc limit 1");
-        let query = sqlx::query_as(&sql).bind(log.to_string());
-        let row = query.fetch_optional(&self.readers).await.map_err(failed)?;
-        row.map(signed).transpose()
+        let rest = "where log = ? order by number desc limit 1";
+        Ok(self.checkpoints(rest, [log.to_string()]).await?.pop())
     }
 
     async fn of_size(&self, log: JournalId, size: u64) -> Result<Option<Signed>, Error> {
-        let sql = format!("{CHECKPOINT} where log = ? and size = ?");
-        let query = sqlx::query_as(&sql).bind(log.to_string()).bind(bounded(size));
-        let row = query.fetch_optional(&self.readers).await.map_err(failed)?;
-        row.map(signed).transpose()
+        let rest = "where log = ? and size = ?";
+        Ok(self.checkpoints(rest, (log.to_string(), bounded(size))).await?.pop())
     }
 
     async fn after(&self, log: JournalId, number: u64, limit: usize) -> Result<Vec<Signed>, Error> {
-        let sql = format!("{CHECKPOINT} where log = ? and number > ? order by number limit ?");
-        let query =
-            sqlx::query_as(&sql).bind(log.to_string()).bind(bounded(number)).bind(limit as i64);
-        let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
-        rows.into_iter().map(signed).collect()
+        let rest = "where log = ? and number > ? order by number limit ?";
+        self.checkpoints(rest, (log.to_string(), bounded(number), limit as i64)).await
     }
 
     async fn before(&self, id: u64, limit: usize) -> Result<Vec<Signed>, Error> {
-        let sql = format!("{CHECKPOINT} where id < ? order by id desc limit ?");
-        let query = sqlx::query_as(&sql).bind(bounded(id)).bind(limit as i64);
-        let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
-        rows.into_iter().map(signed).collect()
+        let rest = "where id < ? order by id desc limit ?";
+        self.checkpoints(rest, (bounded(id), limit as i64)).await
     }
 
     async fn tiles(&self, log: JournalId, ids: &[TileId]) -> Result<Vec<Tile>, Error> {
-        let log = log.to_string();
-        let mut tiles = Vec::with_capacity(ids.len());
-        for id in ids {
+        let (log, ids) = (log.to_string(), ids.to_vec());
+        let reading = self.readers.read(move |connection| {
             let sql = "select hashes from tiles where log = ? and level = ? and tile_index = ?";
-            let query = sqlx::query_scalar(sql).bind(&log).bind(id.level).bind(bounded(id.index));
-            let hashes = query.fetch_optional(&self.readers).await.map_err(failed)?;
-            tiles.extend(hashes.map(|hashes| Tile { id: *id, hashes }));
-        }
-        Ok(tiles)
+            let mut select = connection.prepare_cached(sql)?;
+            let mut tiles = Vec::with_capacity(ids.len());
+            for id in ids {
+                let key = params![log, id.level, bounded(id.index)];
+                let hashes = select.query_row(key, |row| row.get(0)).optional()?;
+                tiles.extend(hashes.map(|hashes| Tile { id, hashes }));
+            }
+            Ok::<_, ReadError>(tiles)
+        });
+        reading.await.map_err(failed)
     }
 
     async fn verifiers(&self, log: JournalId) -> Result<Vec<String>, Error> {
-        sqlx::query_scalar("select verifier from verifiers where log = ? order by verifier")
-            .bind(log.to_string())
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed)
+        let sql = "select verifier from verifiers where log = ? order by verifier";
+        let found = self.readers.rows(sql, [log.to_string()], |row| row.get(0));
+        found.await.map_err(failed)
     }
 
     async fn published(&self, log: JournalId, destination: &str) -> Result<Option<u64>, Error> {
-        let number: Option<i64> =
-            sqlx::query_scalar("select number from published where log = ? and destination = ?")
-                .bind(log.to_string())
-                .bind(destination)
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(failed)?;
-        Ok(number.map(|number| number as u64))
+        let sql = "select number from published where log = ? and destination = ?";
+        let key = (log.to_string(), destination.to_owned());
+        let found = self.readers.rows(sql, key, |row| row.get::<_, i64>(0));
+        Ok(found.await.map_err(failed)?.pop().map(|number| number as u64))
     }
 
     async fn set_published(
@@ -210,9 +206,9 @@ mod tests {
     async fn a_reader_sees_what_the_writer_adds_and_writes_nothing() {
         let folder = Folder::new().await;
         let path = folder.0.path().join("seal.sqlite");
-        assert!(matches!(SqliteSeal::open_reader(&path).await, Err(Error::Unavailable(_))));
+        assert!(matches!(SqliteSeal::open_reader(&path), Err(Error::Unavailable(_))));
         let store = folder.open().await;
-        let reader = SqliteSeal::open_reader(&path).await.expect("it opens");
+        let reader = SqliteSeal::open_reader(&path).expect("it opens");
         let log = crate::conformance::log(1);
         store.add(log, crate::conformance::checkpoint(1, 3)).await.expect("added");
         assert_eq!(reader.latest(log).await.expect("an answer").map(|last| last.size), Some(3));

@@ -1,10 +1,9 @@
 //! How Verbatim opens a `SQLite` file.
 //!
 //! Invariant: of each file exactly one connection writes, and it alone checkpoints the write-ahead
-//! log. All others are `query_only` with auto-checkpoint off, or opened for reading alone. (The bundled `SQLite` is older than
-//! 3.51.3, in which a commit on one connection while another checkpoints can lose data.) One process
-//! at a time has a writer: the executable locks the data folder. Others may read beside it, by
-//! [`open_reader`] or [`Readers`].
+//! log. All others are opened for reading alone. (The bundled `SQLite` is older than 3.51.3, in which
+//! a commit on one connection while another checkpoints can lose data.) One process at a time has a
+//! writer: the executable locks the data folder. Others may read beside it, by [`Readers`].
 
 mod readers;
 mod writer;
@@ -17,12 +16,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection as _};
 
-pub use readers::Readers;
+pub use readers::{ReadError, Readers};
 use writer::Writer;
 pub use writer::{Closed, Place};
 
@@ -42,9 +39,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements that a connection keeps prepared.
 const PREPARED: usize = 256;
-
-/// Rows that a connection's thread may be ahead of the task that takes them.
-const ROW_BUFFER: usize = 512;
 
 /// Whether a commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,8 +98,10 @@ fn migrator(migrations: &[(&str, &str)]) -> Migrator {
 #[derive(Debug)]
 pub struct Database {
     path: PathBuf,
+    /// Dropped before the writer: of those to a file only the last can fold in the log, and these
+    /// can't.
+    readers: Readers,
     writer: Writer,
-    readers: SqlitePool,
 }
 
 impl Database {
@@ -122,9 +118,8 @@ impl Database {
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Open { path: path.to_owned(), source };
         create(path).map_err(|error| failed(sqlx::Error::Io(error)))?;
-        let options = options(path);
         let mut first =
-            options.clone().journal_mode(SqliteJournalMode::Wal).connect().await.map_err(failed)?;
+            options(path).journal_mode(SqliteJournalMode::Wal).connect().await.map_err(failed)?;
         // `run` would do the same, but its future isn't `Send` for every lifetime.
         migrator(migrations)
             .run_direct(&mut first)
@@ -134,8 +129,9 @@ impl Database {
         let writer = open_writer(path, durability)
             .map_err(|source| OpenError::Writer { path: path.to_owned(), source })?;
         let writer = Writer::start(writer).map_err(|error| failed(sqlx::Error::Io(error)))?;
-        let readers = readers_with(options, readers).await.map_err(failed)?;
-        Ok(Self { path: path.to_owned(), writer, readers })
+        let readers = Readers::open(path, readers)
+            .map_err(|source| OpenError::Reader { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), readers, writer })
     }
 
     #[must_use]
@@ -145,7 +141,7 @@ impl Database {
 
     /// Connections that can't write.
     #[must_use]
-    pub fn readers(&self) -> &SqlitePool {
+    pub fn readers(&self) -> &Readers {
         &self.readers
     }
 
@@ -228,10 +224,7 @@ impl Database {
     /// # Errors
     /// The last checkpoint's.
     pub async fn close(self) -> Result<(), rusqlite::Error> {
-        // One round leaves a connection open that was just on its way back into the pool.
-        while self.readers.size() > 0 {
-            self.readers.close().await;
-        }
+        self.readers.close().await;
         self.writer.end().await
     }
 }
@@ -256,23 +249,6 @@ fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqli
     Ok(connection)
 }
 
-/// Opens connections that only read, to a file that another process may be writing: opened for
-/// reading, they neither fold in the log nor remove it. The schema must be of this version.
-///
-/// # Errors
-/// [`OpenError`]; a file that isn't there is not made.
-pub async fn open_reader(
-    path: &Path,
-    connections: u32,
-    migrations: &[(&str, &str)],
-) -> Result<SqlitePool, OpenError> {
-    let failed = |source| OpenError::Open { path: path.to_owned(), source };
-    let readers = readers_with(options(path).read_only(true), connections).await.map_err(failed)?;
-    let found = sqlx::query_scalar(VERSION).fetch_one(&readers).await.map_err(failed)?;
-    same_version(path, found, migrations)?;
-    Ok(readers)
-}
-
 /// The version of a file's schema.
 const VERSION: &str = "select coalesce(max(version), 0) from _sqlx_migrations";
 
@@ -291,22 +267,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
-        .statement_cache_capacity(PREPARED)
-        .row_buffer_size(ROW_BUFFER)
         .disable_statement_logging()
-}
-
-async fn readers_with(
-    options: SqliteConnectOptions,
-    connections: u32,
-) -> Result<SqlitePool, sqlx::Error> {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .min_connections(1)
-        // A file does not go away; the test is a turn of the connection's thread for each query.
-        .test_before_acquire(false)
-        .connect_with(options.pragma("query_only", "1").pragma("wal_autocheckpoint", "0"))
-        .await
 }
 
 /// `SQLite` gives the write-ahead log the mode of the file itself.
@@ -321,7 +282,6 @@ fn create(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlx::Row;
 
     async fn open(folder: &Path) -> Database {
         Database::open(&folder.join("test.sqlite"), Durability::Full, 2, &[])
@@ -335,23 +295,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_writer_writes_and_checkpoints() {
+    async fn what_is_written_is_read_and_only_the_writer_writes() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = open(folder.path()).await;
-        write(&database, "create table t (n integer)").await;
-        let mut held = Vec::new();
-        for _ in 0..2 {
-            let mut reader = database.readers().acquire().await.expect("a reader");
-            let refused = sqlx::raw_sql("insert into t values (1)").execute(&mut *reader).await;
-            assert!(refused.is_err_and(|error| error.to_string().contains("readonly")));
-            let pages: i64 = sqlx::query("pragma wal_autocheckpoint")
-                .fetch_one(&mut *reader)
-                .await
-                .expect("an answer")
-                .get(0);
-            assert_eq!(pages, 0);
-            held.push(reader);
-        }
+        write(&database, "create table t (n integer); insert into t values (7)").await;
+        let read = |sql| database.readers().rows(sql, [], |row| row.get::<_, i64>(0));
+        assert_eq!(read("select n from t").await.expect("a row"), [7]);
+        let refused = read("insert into t values (1) returning n").await;
+        assert!(refused.expect_err("refused").to_string().contains("readonly"));
     }
 
     #[tokio::test]
@@ -366,47 +317,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_beside_the_writer_sees_every_commit_and_folds_nothing_in() {
+    async fn readers_beside_the_writer_see_every_commit_and_fold_nothing_in() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("test.sqlite");
         let migrations = [("create t", "create table t (n integer)")];
         let database =
             Database::open(&path, Durability::Full, 1, &migrations).await.expect("the file opens");
-        let reader = open_reader(&path, 1, &migrations).await.expect("a reader");
-        let count = || sqlx::query_scalar::<_, i64>("select count(*) from t");
+        let readers = Readers::of_version(&path, 1, &migrations).expect("readers");
+        let count = async |readers: &Readers| {
+            let counted = readers.rows("select count(*) from t", [], |row| row.get::<_, i64>(0));
+            counted.await.expect("a number")[0]
+        };
         for n in 1..=3 {
             write(&database, "insert into t values (1)").await;
-            assert_eq!(count().fetch_one(&reader).await.expect("a number"), n);
+            assert_eq!(count(&readers).await, n);
         }
-        let refused = sqlx::raw_sql("insert into t values (1)").execute(&reader).await;
-        assert!(refused.is_err_and(|error| error.to_string().contains("readonly")));
-        let pages: i64 = sqlx::query_scalar("pragma wal_autocheckpoint")
-            .fetch_one(&reader)
-            .await
-            .expect("an answer");
-        assert_eq!(pages, 0);
         let log = folder.path().join("test.sqlite-wal");
         database.close().await.expect("the writer closes");
-        let size = std::fs::metadata(&log).expect("the reader keeps the log").len();
-        reader.close().await;
+        let size = std::fs::metadata(&log).expect("the readers keep the log").len();
+        readers.close().await;
         assert_eq!(std::fs::metadata(&log).expect("the log stays").len(), size);
         let database =
             Database::open(&path, Durability::Full, 1, &migrations).await.expect("it opens again");
-        assert_eq!(count().fetch_one(database.readers()).await.expect("a number"), 3);
-    }
-
-    #[tokio::test]
-    async fn a_reader_refuses_what_is_missing_or_of_another_version() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("test.sqlite");
-        assert!(matches!(open_reader(&path, 1, &[]).await, Err(OpenError::Open { .. })));
-        assert!(!path.exists(), "nothing is made");
-        let migrations = [("one", "select 1"), ("two", "select 2")];
-        Database::open(&path, Durability::Full, 1, &migrations).await.expect("the file opens");
-        let refused = open_reader(&path, 1, &migrations[..1]).await;
-        assert!(matches!(refused, Err(OpenError::OtherVersion { found: 2, known: 1, .. })));
-        std::fs::write(&path, "no database, but long enough to be looked at").expect("written");
-        assert!(matches!(open_reader(&path, 1, &migrations).await, Err(OpenError::Open { .. })));
+        assert_eq!(count(database.readers()).await, 3);
     }
 
     #[cfg(unix)]

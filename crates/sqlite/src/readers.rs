@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Error, OpenFlags};
+use rusqlite::{Connection, Error, OpenFlags, Params, Row};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
@@ -23,6 +23,15 @@ struct Shared {
     places: Arc<Semaphore>,
     /// Those that nobody uses. None when there is no place any more.
     idle: Mutex<Vec<Connection>>,
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Sqlite(#[from] Error),
+    #[error(transparent)]
+    Closed(#[from] Closed),
 }
 
 impl Readers {
@@ -87,6 +96,23 @@ impl Readers {
         })
     }
 
+    /// All rows that a statement gives, each as `read` makes it.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn rows<T: Send + 'static>(
+        &self,
+        sql: impl AsRef<str> + Send + 'static,
+        params: impl Params + Send + 'static,
+        read: impl Fn(&Row<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Vec<T>, ReadError> {
+        let reading = self.read(move |connection| {
+            let mut select = connection.prepare_cached(sql.as_ref())?;
+            select.query_map(params, read)?.collect::<Result<_, _>>().map_err(ReadError::from)
+        });
+        reading.await
+    }
+
     /// Closes them, once all who have come before are done. Who comes later finds them
     /// [closed](Closed).
     pub async fn close(&self) {
@@ -130,14 +156,6 @@ mod tests {
     use super::*;
     use crate::{Database, Durability};
 
-    #[derive(Debug, thiserror::Error)]
-    enum Failed {
-        #[error(transparent)]
-        Sqlite(#[from] Error),
-        #[error(transparent)]
-        Closed(#[from] Closed),
-    }
-
     fn file() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("test.sqlite");
@@ -148,7 +166,7 @@ mod tests {
         (folder, path)
     }
 
-    async fn ask(readers: &Readers, sql: &'static str) -> Result<i64, Failed> {
+    async fn ask(readers: &Readers, sql: &'static str) -> Result<i64, ReadError> {
         readers.read(move |reader| Ok(reader.query_row(sql, [], |row| row.get(0))?)).await
     }
 
@@ -174,6 +192,8 @@ mod tests {
     async fn a_file_of_another_version_is_refused() {
         let (_folder, path) = file();
         assert!(matches!(Readers::of_version(&path, 1, &[]), Err(OpenError::Reader { .. })));
+        std::fs::write(&path, "no database, but long enough to be looked at").expect("written");
+        assert!(matches!(Readers::of_version(&path, 1, &[]), Err(OpenError::Reader { .. })));
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("test.sqlite");
         let migrations =
@@ -196,7 +216,7 @@ mod tests {
             let work = move |_: &Connection| {
                 begun.send(()).expect("the test waits");
                 held_up.recv().expect("let go");
-                Ok::<_, Failed>(())
+                Ok::<_, ReadError>(())
             };
             others.read(work).await
         });
@@ -222,7 +242,7 @@ mod tests {
         let readers = Readers::open(&path, 1).expect("opened");
         let ours = readers.clone();
         let panicked = tokio::spawn(async move {
-            ours.read(|_| -> Result<(), Failed> { panic!("as it should") }).await
+            ours.read(|_| -> Result<(), ReadError> { panic!("as it should") }).await
         });
         assert!(panicked.await.is_err_and(|error| error.is_panic()));
         assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
@@ -235,7 +255,7 @@ mod tests {
         let (go_on, held_up) = mpsc::channel::<()>();
         let held = readers.read(move |connection| {
             held_up.recv().expect("let go");
-            Ok::<_, Failed>(
+            Ok::<_, ReadError>(
                 connection.query_row("select n from t", [], |row| row.get::<_, i64>(0))?,
             )
         });
@@ -248,7 +268,7 @@ mod tests {
         let (held, ()) = tokio::join!(held, others);
         assert_eq!(held.expect("it was let in before"), 7);
         assert!(readers.0.idle().is_empty());
-        assert!(matches!(ask(&readers, "select n from t").await, Err(Failed::Closed(_))));
+        assert!(matches!(ask(&readers, "select n from t").await, Err(ReadError::Closed(_))));
         readers.close().await;
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
-use sqlx::Row;
 use verbatim_domain::UserId;
 use verbatim_protocol::JournalId;
 use verbatim_sqlite::{Database, Durability};
@@ -55,28 +54,19 @@ impl SqliteState {
 #[async_trait]
 impl State for SqliteState {
     async fn checkpoint(&self, reactor: &str) -> Result<Option<u64>, Error> {
-        let checkpoint: Option<i64> =
-            sqlx::query_scalar("select checkpoint from reactors where name = ?")
-                .bind(reactor)
-                .fetch_optional(self.database.readers())
-                .await
-                .map_err(failed)?;
-        Ok(checkpoint.map(|checkpoint| checkpoint as u64))
+        let sql = "select checkpoint from reactors where name = ?";
+        let readers = self.database.readers();
+        let found = readers.rows(sql, [reactor.to_owned()], |row| row.get::<_, i64>(0));
+        Ok(found.await.map_err(failed)?.pop().map(|checkpoint| checkpoint as u64))
     }
 
     async fn watches(&self, reactor: &str) -> Result<Vec<(UserId, u64)>, Error> {
-        let rows = sqlx::query("select user_id, from_position from watches where reactor = ?")
-            .bind(reactor)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(failed)?;
-        rows.iter()
-            .map(|row| {
-                let user: &str = row.try_get(0).map_err(failed)?;
-                let from: i64 = row.try_get(1).map_err(failed)?;
-                Ok((user.parse().map_err(failed)?, from as u64))
-            })
-            .collect()
+        let sql = "select user_id, from_position from watches where reactor = ?";
+        let found = self.database.readers().rows(sql, [reactor.to_owned()], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64))
+        });
+        let found = found.await.map_err(failed)?.into_iter();
+        found.map(|(user, from)| Ok((user.parse().map_err(failed)?, from))).collect()
     }
 
     async fn save(&self, reactor: &str, checkpoint: u64, watches: &[Watch]) -> Result<(), Error> {

@@ -89,7 +89,8 @@ impl Views for SqliteViews {
         reader: &UserId,
         id: &ConversationId,
     ) -> Result<Option<Conversation>, Error> {
-        conversations::one(self.store.read().await?.pool(), reader, id).await
+        let (reader, id) = (reader.clone(), id.clone());
+        self.store.read(move |connection| conversations::one(connection, &reader, &id)).await
     }
 
     async fn conversations(
@@ -97,15 +98,19 @@ impl Views for SqliteViews {
         reader: &UserId,
         page: &PageRequest,
     ) -> Result<Page<Conversation>, Error> {
-        conversations::list(self.store.read().await?.pool(), self.journal, reader, page).await
+        let (journal, reader, page) = (self.journal, reader.clone(), page.clone());
+        let list = move |connection: &_| conversations::list(connection, journal, &reader, &page);
+        self.store.read(list).await
     }
 
     async fn members(&self, id: &ConversationId) -> Result<Option<Members>, Error> {
-        conversations::members(self.store.read().await?.pool(), id).await
+        let id = id.clone();
+        self.store.read(move |connection| conversations::members(connection, &id)).await
     }
 
     async fn is_member(&self, id: &ConversationId, user: &UserId) -> Result<Option<bool>, Error> {
-        conversations::is_member(self.store.read().await?.pool(), id, user).await
+        let (id, user) = (id.clone(), user.clone());
+        self.store.read(move |connection| conversations::is_member(connection, &id, &user)).await
     }
 
     async fn messages(
@@ -113,11 +118,12 @@ impl Views for SqliteViews {
         id: &ConversationId,
         range: &MessageRange,
     ) -> Result<Page<Message>, Error> {
-        messages::list(self.store.read().await?.pool(), self.journal, id, range).await
+        let (journal, id, range) = (self.journal, id.clone(), range.clone());
+        self.store.read(move |connection| messages::list(connection, journal, &id, &range)).await
     }
 
     async fn message(&self, id: MessageId) -> Result<Option<StreamMessage>, Error> {
-        messages::one(self.store.read().await?.pool(), id).await
+        self.store.read(move |connection| messages::one(connection, id)).await
     }
 
     async fn stream(
@@ -128,9 +134,12 @@ impl Views for SqliteViews {
         limit: u32,
         others_only: bool,
     ) -> Result<Vec<StreamMessage>, Error> {
-        let reading = self.store.read().await?;
         let limit = clamp(limit);
-        let page = |after, limit| stream::of_user(reading.pool(), user, after, through, limit);
+        let page = |after, limit| {
+            let user = user.clone();
+            self.store
+                .read(move |connection| stream::of_user(connection, &user, after, through, limit))
+        };
         if others_only {
             of_others(user, after, limit, page).await
         } else {
@@ -139,11 +148,13 @@ impl Views for SqliteViews {
     }
 
     async fn pushes(&self, after: u64, through: u64, limit: u32) -> Result<Vec<Push>, Error> {
-        stream::pushes(self.store.read().await?.pool(), after, through, clamp(limit)).await
+        let limit = clamp(limit);
+        self.store.read(move |connection| stream::pushes(connection, after, through, limit)).await
     }
 
     async fn delivered_through(&self, user: &UserId) -> Result<u64, Error> {
-        deliveries::through(self.store.read().await?.pool(), user).await
+        let user = user.clone();
+        self.store.read(move |connection| deliveries::through(connection, &user)).await
     }
 
     async fn notifications(
@@ -152,12 +163,17 @@ impl Views for SqliteViews {
         unread_only: bool,
         page: &PageRequest,
     ) -> Result<Page<Notification>, Error> {
-        let reading = self.store.read().await?;
-        notifications::list(reading.pool(), self.journal, user, unread_only, page).await
+        let (journal, user, page) = (self.journal, user.clone(), page.clone());
+        self.store
+            .read(move |connection| {
+                notifications::list(connection, journal, &user, unread_only, &page)
+            })
+            .await
     }
 
     async fn unread_notifications(&self, user: &UserId) -> Result<u64, Error> {
-        notifications::unread(self.store.read().await?.pool(), user).await
+        let user = user.clone();
+        self.store.read(move |connection| notifications::unread(connection, &user)).await
     }
 
     async fn foreign_notifications(
@@ -165,14 +181,15 @@ impl Views for SqliteViews {
         user: &UserId,
         ids: &[NotificationId],
     ) -> Result<Vec<NotificationId>, Error> {
-        notifications::foreign(self.store.read().await?.pool(), user, ids).await
+        let (user, ids) = (user.clone(), ids.to_vec());
+        self.store.read(move |connection| notifications::foreign(connection, &user, &ids)).await
     }
 
     async fn deliveries(
         &self,
         id: MessageId,
     ) -> Result<Option<(ConversationId, Vec<Delivery>)>, Error> {
-        deliveries::of_message(self.store.read().await?.pool(), id).await
+        self.store.read(move |connection| deliveries::of_message(connection, id)).await
     }
 }
 

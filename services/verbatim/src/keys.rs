@@ -40,7 +40,7 @@ pub async fn of_store(store: &StoreArgs, args: &MasterKeyArgs) -> anyhow::Result
         (Arc::new(PostgresKeys::new(database)), master)
     } else {
         let folder = DataFolder::existing(&store.data.data_dir).map_err(bad_store)?;
-        let keys = SqliteKeyReader::open(&folder.keys()).await.map_err(bad_store)?;
+        let keys = SqliteKeyReader::open(&folder.keys()).map_err(bad_store)?;
         let own = folder.existing_master_key().map_err(bad_store)?;
         let master = match (given, own) {
             (Some(given), _) => given,
@@ -87,7 +87,7 @@ fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     let folder = DataFolder::create(&args.data.data_dir)?;
     let _lock = folder.lock()?;
     runtime()?.block_on(async {
-        let backup = SqliteKeyReader::open(&args.from).await.context("--from")?;
+        let backup = SqliteKeyReader::open(&args.from).context("--from")?;
         let keys = SqliteKeys::open(&folder.keys()).await?;
         let copied = verbatim_keys::copy(&backup, &keys).await.context("--from")?;
         keys.close().await?;

@@ -75,7 +75,7 @@ async fn sealed_in_folder(path: &Path) -> anyhow::Result<Sealed> {
     if !seal.exists() {
         return Ok((rows, None));
     }
-    let store = SqliteSeal::open_reader(&seal).await?;
+    let store = SqliteSeal::open_reader(&seal)?;
     Ok((rows, Some(Arc::new(store))))
 }
 

@@ -135,7 +135,7 @@ impl Counted {
     /// What the server that has the folder counts.
     async fn beside(folder: &DataFolder, log: &dyn Log) -> anyhow::Result<Self> {
         let head = log.head().await?;
-        let store = SqliteReports::open(&folder.analytics(), log.id()).await.map_err(bad_store)?;
+        let store = SqliteReports::open(&folder.analytics(), log.id()).map_err(bad_store)?;
         let reports = Reports::beside(Arc::new(store), log.id());
         match reports.reached(head, PATIENCE).await {
             Err(verbatim_analytics::Error::Behind) => {

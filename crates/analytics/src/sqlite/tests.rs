@@ -33,10 +33,10 @@ crate::analytics_conformance!(Folder);
 #[tokio::test]
 async fn reports_beside_the_writer_see_what_it_has_stored() {
     let folder = Folder::start().await;
-    assert!(SqliteReports::open(&folder.path(), JOURNAL).await.is_err(), "there is no file");
+    assert!(SqliteReports::open(&folder.path(), JOURNAL).is_err(), "there is no file");
     assert!(!folder.path().exists(), "and none is made");
     let analytics = Analytics::new(folder.open(JOURNAL).await);
-    let beside = SqliteReports::open(&folder.path(), JOURNAL).await.expect("it opens");
+    let beside = SqliteReports::open(&folder.path(), JOURNAL).expect("it opens");
     let reports = Reports::beside(Arc::new(beside), JOURNAL);
     let history = varied();
     for batch in history.events().chunks(4) {

@@ -3,19 +3,18 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-use uuid::Uuid;
+use rusqlite::Params;
 use verbatim_domain::{KeyId, UserId};
+use verbatim_sqlite::Readers;
 
-use super::{MIGRATIONS, READERS, bytes, failed};
+use super::{MIGRATIONS, READERS, bytes, failed, stored};
 use crate::{Error, KeyStore, Stored};
 
 /// The keys in a file that another process may be writing.
 #[derive(Debug)]
 pub struct SqliteKeyReader {
     /// `None` where there is no file.
-    pool: Option<SqlitePool>,
+    readers: Option<Readers>,
 }
 
 impl SqliteKeyReader {
@@ -23,27 +22,24 @@ impl SqliteKeyReader {
     ///
     /// # Errors
     /// [`Error`], also when another version made the file.
-    pub async fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         if !path.exists() {
-            return Ok(Self { pool: None });
+            return Ok(Self { readers: None });
         }
-        let pool = verbatim_sqlite::open_reader(path, READERS, &MIGRATIONS).await;
-        Ok(Self { pool: Some(pool.map_err(failed)?) })
+        let readers = Readers::of_version(path, READERS, &MIGRATIONS).map_err(failed)?;
+        Ok(Self { readers: Some(readers) })
     }
 
-    async fn select(&self, rest: &str, bound: Vec<u8>, limit: u32) -> Result<Vec<Stored>, Error> {
-        let Some(pool) = &self.pool else { return Ok(Vec::new()) };
+    /// Rows of `select id, subject, wrapped from keys` and what follows.
+    async fn select(
+        &self,
+        rest: &str,
+        params: impl Params + Send + 'static,
+    ) -> Result<Vec<Stored>, Error> {
+        let Some(readers) = &self.readers else { return Ok(Vec::new()) };
         let sql = format!("select id, subject, wrapped from keys {rest}");
-        let rows = sqlx::query(&sql).bind(bound).bind(limit).fetch_all(pool).await;
-        rows.map_err(failed)?.iter().map(read).collect()
+        readers.rows(sql, params, stored).await.map_err(failed)
     }
-}
-
-fn read(row: &SqliteRow) -> Result<Stored, Error> {
-    let id = Uuid::from_slice(row.try_get(0).map_err(failed)?).map_err(failed)?;
-    let subject: &str = row.try_get(1).map_err(failed)?;
-    let wrapped = row.try_get(2).map_err(failed)?;
-    Ok(Stored { id: KeyId(id), subject: subject.parse().map_err(failed)?, wrapped })
 }
 
 fn refused<T>() -> Result<T, Error> {
@@ -59,14 +55,13 @@ impl KeyStore for SqliteKeyReader {
     async fn find(&self, ids: Vec<KeyId>) -> Result<Vec<Stored>, Error> {
         let mut found = Vec::new();
         for id in ids {
-            found.extend(self.select("where id = ? limit ?", bytes(id), 1).await?);
+            found.extend(self.select("where id = ?", [bytes(id)]).await?);
         }
         Ok(found)
     }
 
     async fn of_subject(&self, subject: &UserId) -> Result<Vec<Stored>, Error> {
-        let subject = subject.as_str().as_bytes().to_vec();
-        self.select("where subject = cast(? as text) limit ?", subject, u32::MAX).await
+        self.select("where subject = ?", [subject.to_string()]).await
     }
 
     async fn destroy(&self, _: &UserId, _: Vec<KeyId>) -> Result<(), Error> {
@@ -74,12 +69,12 @@ impl KeyStore for SqliteKeyReader {
     }
 
     async fn destroyed(&self) -> Result<Vec<Stored>, Error> {
-        self.select("where wrapped is null and id > ? limit ?", Vec::new(), u32::MAX).await
+        self.select("where wrapped is null order by subject", []).await
     }
 
     async fn page(&self, after: Option<KeyId>, limit: u32) -> Result<Vec<Stored>, Error> {
         let after = after.map_or_else(Vec::new, bytes);
-        self.select("where id > ? order by id limit ?", after, limit).await
+        self.select("where id > ? order by id limit ?", (after, limit)).await
     }
 
     async fn take_in(&self, _: Vec<Stored>) -> Result<(), Error> {
@@ -87,8 +82,8 @@ impl KeyStore for SqliteKeyReader {
     }
 
     async fn proof(&self, offered: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Error> {
-        let Some(pool) = &self.pool else { return Ok(offered) };
-        let proof = sqlx::query_scalar("select proof from master").fetch_optional(pool).await;
-        Ok(proof.map_err(failed)?.or(offered))
+        let Some(readers) = &self.readers else { return Ok(offered) };
+        let proof = readers.rows("select proof from master", [], |row| row.get(0)).await;
+        Ok(proof.map_err(failed)?.pop().or(offered))
     }
 }

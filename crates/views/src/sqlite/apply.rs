@@ -4,7 +4,6 @@ use rusqlite::{Connection, params};
 use verbatim_domain::inbox::ReadScope;
 
 use super::bulk::{Bulk, Values};
-use super::rows::not_written as failed;
 use crate::Error;
 use crate::batch::{Batch, Member};
 
@@ -49,22 +48,20 @@ impl Batch<'_> {
     }
 
     fn store_conversations(&self, connection: &Connection) -> Result<(), Error> {
-        INSERT_CONVERSATIONS
-            .run(connection, &self.conversations, |values, added| {
-                values
-                    .bind(added.position as i64)
-                    .bind(added.id)
-                    .bind(added.kind)
-                    .bind(added.title)
-                    .bind(added.created_by)
-                    .bind(added.at.0)
-                    .bind(added.position as i64)
-                    .bind(added.at.0)
-            })
-            .map_err(failed)?;
+        INSERT_CONVERSATIONS.run(connection, &self.conversations, |values, added| {
+            values
+                .bind(added.position as i64)
+                .bind(added.id)
+                .bind(added.kind)
+                .bind(added.title)
+                .bind(added.created_by)
+                .bind(added.at.0)
+                .bind(added.position as i64)
+                .bind(added.at.0)
+        })?;
         let stored = INSERT_MEMBERS.run(connection, &self.members, Member::bind);
         all("members", stored, self.members.len())?;
-        INSERT_GROUP_REFRESHES.run(connection, &self.members, Member::bind).map_err(failed)?;
+        INSERT_GROUP_REFRESHES.run(connection, &self.members, Member::bind)?;
         Ok(())
     }
 
@@ -148,22 +145,18 @@ impl Batch<'_> {
                         .and_then(|mut mark| mark.execute(params![read.user_id, position, at, ids]))
                 }
             };
-            marked.map_err(failed)?;
+            marked?;
         }
-        INSERT_DELIVERIES
-            .run(connection, &self.deliveries, |values, advanced| {
-                values
-                    .bind(advanced.user_id)
-                    .bind(advanced.through as i64)
-                    .bind(advanced.outcome)
-                    .bind(advanced.at.0)
-            })
-            .map_err(failed)?;
-        INSERT_REFRESHES
-            .run(connection, &self.refreshes, |values, refresh| {
-                values.bind(refresh.position as i64).bind(refresh.list).bind(refresh.user_id)
-            })
-            .map_err(failed)?;
+        INSERT_DELIVERIES.run(connection, &self.deliveries, |values, advanced| {
+            values
+                .bind(advanced.user_id)
+                .bind(advanced.through as i64)
+                .bind(advanced.outcome)
+                .bind(advanced.at.0)
+        })?;
+        INSERT_REFRESHES.run(connection, &self.refreshes, |values, refresh| {
+            values.bind(refresh.position as i64).bind(refresh.list).bind(refresh.user_id)
+        })?;
         Ok(())
     }
 }
@@ -176,7 +169,7 @@ impl Member<'_> {
 
 /// Whether a statement found all that its rows refer to.
 fn all(what: &str, changed: Result<usize, rusqlite::Error>, wanted: usize) -> Result<(), Error> {
-    let changed = changed.map_err(failed)?;
+    let changed = changed?;
     if changed == wanted {
         Ok(())
     } else {

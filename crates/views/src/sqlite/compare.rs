@@ -14,7 +14,6 @@ use super::SqliteViews;
 use super::rows::failed;
 use super::store::{Store, closed};
 use crate::difference::{Column, TABLES, told};
-use crate::rows::number;
 use crate::{Comparison, Difference, Error};
 
 /// What the index of messages by sequence holds, its key first: an entry is in one of its parts.
@@ -36,8 +35,10 @@ impl SqliteComparison {
         let mut reader = database.reader_beside("rebuilt", &path).await.map_err(failed)?;
         drop(slot);
         begin_reading(&mut reader).await?;
-        let row = sqlx::query("select checkpoint from main.source").fetch_one(&mut reader).await;
-        let checkpoint = number(&row.map_err(failed)?, 0)?;
+        let sql = "select checkpoint from main.source";
+        let checkpoint: i64 =
+            sqlx::query_scalar(sql).fetch_one(&mut reader).await.map_err(failed)?;
+        let checkpoint = checkpoint as u64;
         if checkpoint < rebuilt.checkpoint() {
             return Err(Error::Behind);
         }

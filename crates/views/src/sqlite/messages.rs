@@ -1,28 +1,24 @@
 //! Messages of a conversation, and single ones.
 
-use sqlx::SqlitePool;
+use rusqlite::{Connection, params};
 use verbatim_domain::{ConversationId, MessageId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Message, Page};
 
-use super::rows::failed;
+use super::rows::select;
 use crate::rows::{self, number};
 use crate::window::Window;
 use crate::{Error, MessageRange, StreamMessage};
 
-pub(super) async fn list(
-    pool: &SqlitePool,
+pub(super) fn list(
+    connection: &Connection,
     journal: JournalId,
     id: &ConversationId,
     range: &MessageRange,
 ) -> Result<Page<Message>, Error> {
-    let row = sqlx::query("select key, last_sequence from conversations where id = ?")
-        .bind(id.as_str())
-        .fetch_optional(pool)
-        .await
-        .map_err(failed)?;
-    let (key, newest) = match row {
-        Some(row) => (number(&row, 0)?, number(&row, 1)?),
+    let sql = "select key, last_sequence from conversations where id = ?";
+    let (key, newest) = match select(connection, sql, [id.as_str()])?.first() {
+        Some(row) => (number(row, 0)?, number(row, 1)?),
         None => (0, 0),
     };
     let mut range = range.clone();
@@ -31,13 +27,8 @@ pub(super) async fn list(
     if last < first {
         return Ok(Page { data: Vec::new(), next_cursor });
     }
-    let found = sqlx::query(include_str!("statements/select_messages.sql"))
-        .bind(key as i64)
-        .bind(first as i64)
-        .bind(last as i64)
-        .fetch_all(pool)
-        .await
-        .map_err(failed)?;
+    let sql = include_str!("statements/select_messages.sql");
+    let found = select(connection, sql, params![key as i64, first as i64, last as i64])?;
     let data = found
         .iter()
         .map(|row| rows::message(row, 0).map(|found| found.message))
@@ -45,12 +36,8 @@ pub(super) async fn list(
     Ok(Page { data, next_cursor })
 }
 
-pub(super) async fn one(pool: &SqlitePool, id: MessageId) -> Result<Option<StreamMessage>, Error> {
-    sqlx::query(include_str!("statements/select_message.sql"))
-        .bind(&id.0.as_bytes()[..])
-        .fetch_optional(pool)
-        .await
-        .map_err(failed)?
-        .map(|row| rows::message(&row, 0))
-        .transpose()
+pub(super) fn one(connection: &Connection, id: MessageId) -> Result<Option<StreamMessage>, Error> {
+    let sql = include_str!("statements/select_message.sql");
+    let found = select(connection, sql, [&id.0.as_bytes()[..]])?;
+    found.first().map(|row| rows::message(row, 0)).transpose()
 }

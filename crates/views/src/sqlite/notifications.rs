@@ -1,18 +1,18 @@
 //! A user's notifications. What they say is looked up in their message.
 
-use sqlx::SqlitePool;
+use rusqlite::{Connection, params};
 use verbatim_domain::{NotificationId, UserId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Notification, Page};
 
-use super::rows::failed;
+use super::rows::select;
 use crate::cursor::List;
 use crate::lists::Start;
 use crate::rows::{notification, number, parsed};
 use crate::{Error, PageRequest};
 
-pub(super) async fn list(
-    pool: &SqlitePool,
+pub(super) fn list(
+    connection: &Connection,
     journal: JournalId,
     user: &UserId,
     unread_only: bool,
@@ -23,38 +23,25 @@ pub(super) async fn list(
         List::UnreadNotifications => include_str!("statements/select_unread_notifications.sql"),
         _ => include_str!("statements/select_notifications.sql"),
     };
-    let mut found = sqlx::query(statement)
-        .bind(user.as_str())
-        .bind(start.below as i64)
-        .bind(start.rows())
-        .fetch_all(pool)
-        .await
-        .map_err(failed)?;
+    let bounds = params![user.as_str(), start.below as i64, start.rows()];
+    let mut found = select(connection, statement, bounds)?;
     let next_cursor = start.cut(&mut found, journal, |row| number(row, 0))?;
     let data = found.iter().map(|row| notification(row, user)).collect::<Result<_, _>>()?;
     Ok(Page { data, next_cursor })
 }
 
-pub(super) async fn unread(pool: &SqlitePool, user: &UserId) -> Result<u64, Error> {
-    let row = sqlx::query(include_str!("statements/count_unread_notifications.sql"))
-        .bind(user.as_str())
-        .fetch_one(pool)
-        .await
-        .map_err(failed)?;
-    number(&row, 0)
+pub(super) fn unread(connection: &Connection, user: &UserId) -> Result<u64, Error> {
+    let sql = include_str!("statements/count_unread_notifications.sql");
+    number(&select(connection, sql, [user.as_str()])?[0], 0)
 }
 
-pub(super) async fn foreign(
-    pool: &SqlitePool,
+pub(super) fn foreign(
+    connection: &Connection,
     user: &UserId,
     ids: &[NotificationId],
 ) -> Result<Vec<NotificationId>, Error> {
-    let found = sqlx::query(include_str!("statements/select_foreign_notifications.sql"))
-        .bind(user.as_str())
-        .bind(as_json(ids))
-        .fetch_all(pool)
-        .await
-        .map_err(failed)?;
+    let sql = include_str!("statements/select_foreign_notifications.sql");
+    let found = select(connection, sql, params![user.as_str(), as_json(ids)])?;
     found.iter().map(|row| parsed(row, 0)).collect()
 }
 

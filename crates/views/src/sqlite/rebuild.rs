@@ -15,7 +15,6 @@ use verbatim_sqlite::Database;
 
 use super::SqliteViews;
 use super::compare::SqliteComparison;
-use super::rows::not_written;
 use super::store::{Store, beside, closed, exists, remove, unavailable, unbroken};
 use crate::{Comparison, Error, Rebuild, Rebuildable};
 
@@ -118,7 +117,7 @@ impl Rebuildable for SqliteViews {
 
 /// Closes a file, leaving no write-ahead log.
 async fn close(database: Database, path: &Path) -> Result<(), Error> {
-    database.close().await.map_err(not_written)?;
+    database.close().await?;
     if exists(&beside(path, "-wal")).await? {
         return Err(Error::Unavailable("the closed file has a log left".into()));
     }

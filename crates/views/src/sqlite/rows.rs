@@ -1,10 +1,10 @@
 //! Rows and errors, as the port has them.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row, Sqlite, Type};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Params};
 
 use crate::Error;
-use crate::rows::Columns;
+use crate::rows::{Columns, word};
 
 /// `SQLite`'s primary result codes of a damaged file, a broken constraint and a file that is none.
 const DAMAGED: [i32; 3] = [11, 19, 26];
@@ -22,12 +22,13 @@ pub(super) fn failed(error: sqlx::Error) -> Error {
     }
 }
 
-/// As [`failed`], on the connection that writes.
-pub(super) fn not_written(error: rusqlite::Error) -> Error {
-    if file_damaged(&error) {
-        Error::Corrupt(error.to_string())
-    } else {
-        Error::Unavailable(Box::new(error))
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        if file_damaged(&error) {
+            Self::Corrupt(error.to_string())
+        } else {
+            Self::Unavailable(Box::new(error))
+        }
     }
 }
 
@@ -54,31 +55,57 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-pub(super) fn column<'r, T>(row: &'r SqliteRow, index: usize) -> Result<T, Error>
-where
-    T: Decode<'r, Sqlite> + Type<Sqlite>,
-{
-    row.try_get(index).map_err(failed)
+/// A row of a statement that was read.
+pub(super) struct Row(Vec<Value>);
+
+/// All rows that a statement gives.
+pub(super) fn select(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<Row>, Error> {
+    let mut select = connection.prepare_cached(sql)?;
+    let columns = select.column_count();
+    let rows = select.query_map(params, |row| {
+        (0..columns).map(|index| row.get(index)).collect::<Result<_, _>>().map(Row)
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
-impl Columns for SqliteRow {
+fn unexpected<T>(index: usize, value: &Value) -> Result<T, Error> {
+    Err(Error::Corrupt(format!("column {index} holds {}", value.data_type())))
+}
+
+impl Columns for Row {
     fn integer(&self, index: usize) -> Result<Option<i64>, Error> {
-        column(self, index)
+        match &self.0[index] {
+            Value::Null => Ok(None),
+            Value::Integer(value) => Ok(Some(*value)),
+            other => unexpected(index, other),
+        }
     }
 
     fn word(&self, index: usize) -> Result<Option<&str>, Error> {
-        column(self, index)
+        match &self.0[index] {
+            Value::Null => Ok(None),
+            Value::Text(value) => Ok(Some(value)),
+            other => unexpected(index, other),
+        }
     }
 
     fn written(&self, index: usize) -> Result<Option<String>, Error> {
-        column(self, index)
+        Ok(self.word(index)?.map(str::to_owned))
     }
 
     fn bytes(&self, index: usize) -> Result<Option<&[u8]>, Error> {
-        column(self, index)
+        match &self.0[index] {
+            Value::Null => Ok(None),
+            Value::Blob(value) => Ok(Some(value)),
+            other => unexpected(index, other),
+        }
     }
 
     fn excerpt(&self, index: usize) -> Result<String, Error> {
-        column(self, index)
+        word(self, index).map(str::to_owned)
     }
 }

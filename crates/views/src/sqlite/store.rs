@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
-use sqlx::SqlitePool;
 use sqlx::migrate::MigrateError;
-use tokio::sync::{Notify, RwLock, RwLockReadGuard, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use verbatim_protocol::{JournalId, Recorded};
 use verbatim_sqlite::{Closed, Database, Durability, OpenError};
 
-use super::rows::{GENERIC_ERROR, damaged, file_damaged, not_written, primary_code};
+use super::rows::{GENERIC_ERROR, damaged, file_damaged, primary_code};
 use crate::Error;
 use crate::batch::{Batch, following};
 
@@ -54,11 +53,13 @@ impl Store {
         })
     }
 
-    /// The database, for a query.
-    pub async fn read(&self) -> Result<Reading<'_>, Error> {
-        RwLockReadGuard::try_map(self.slot.read().await, Option::as_ref)
-            .map(Reading)
-            .map_err(|_| closed())
+    /// What a query finds.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let slot = self.slot.read().await;
+        slot.as_ref().ok_or_else(closed)?.readers().read(query).await
     }
 
     pub fn checkpoint(&self) -> u64 {
@@ -99,20 +100,11 @@ impl Store {
         let slot = Arc::clone(&self.slot);
         unbroken(async move {
             match slot.write().await.take() {
-                Some(database) => database.close().await.map_err(not_written),
+                Some(database) => Ok(database.close().await?),
                 None => Ok(()),
             }
         })
         .await
-    }
-}
-
-/// A database in use by a query.
-pub(super) struct Reading<'a>(RwLockReadGuard<'a, Database>);
-
-impl Reading<'_> {
-    pub fn pool(&self) -> &SqlitePool {
-        self.0.readers()
     }
 }
 
@@ -150,7 +142,7 @@ fn apply(
         // A failed commit may have been one all the same: what is stored says so.
         let stored =
             connection.query_row("select checkpoint from source", [], |row| row.get::<_, i64>(0));
-        checkpoint.send_replace(stored.map_err(not_written)? as u64);
+        checkpoint.send_replace(stored? as u64);
         return Err(error);
     }
     checkpoint.send_replace(last.position);
@@ -164,23 +156,20 @@ fn store(
     (from, through): (u64, u64),
     fold_after: u64,
 ) -> Result<(), Error> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(not_written)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     batch.store(&transaction, from, through)?;
     let moved = transaction
         .prepare_cached(include_str!("statements/move_checkpoint.sql"))
         .and_then(|mut moved| {
             moved.query_row([from as i64, through as i64], |row| row.get::<_, i64>(0)).optional()
-        })
-        .map_err(not_written)?;
+        })?;
     let Some(folded) = moved else {
         return Err(Error::Corrupt(format!("the stored checkpoint isn't {from}")));
     };
     if through - (folded as u64).min(through) >= fold_after {
-        transaction.execute_batch(FOLD).map_err(not_written)?;
+        transaction.execute_batch(FOLD)?;
     }
-    transaction.commit().map_err(not_written)
+    Ok(transaction.commit()?)
 }
 
 /// Moves what the recent index holds to the folded one.
@@ -210,7 +199,9 @@ async fn open_file(path: &Path, journal: JournalId) -> Result<(Database, u64), E
     let opened = Database::open(path, Durability::Normal, READERS, &SCHEMA).await;
     let database = opened.map_err(|error| match &error {
         OpenError::Open { source, .. } if damaged(source) => Error::Corrupt(error.to_string()),
-        OpenError::Writer { source, .. } if file_damaged(source) => {
+        OpenError::Writer { source, .. } | OpenError::Reader { source, .. }
+            if file_damaged(source) =>
+        {
             Error::Corrupt(error.to_string())
         }
         OpenError::Migrate { source, .. } if foreign(source) => Error::Corrupt(error.to_string()),
@@ -220,7 +211,7 @@ async fn open_file(path: &Path, journal: JournalId) -> Result<(Database, u64), E
     match stored.await.map_err(Error::from).flatten() {
         Ok(checkpoint) => Ok((database, checkpoint)),
         Err(error) => {
-            database.close().await.map_err(not_written)?;
+            database.close().await?;
             Err(error)
         }
     }
@@ -241,18 +232,15 @@ fn foreign(error: &MigrateError) -> bool {
 /// # Errors
 /// [`Error::Corrupt`] if they are another journal's or version's.
 fn stored_checkpoint(connection: &Connection, journal: JournalId) -> Result<u64, Error> {
-    connection
-        .execute(
-            "insert into source (only_row, journal, version, checkpoint, folded)
+    connection.execute(
+        "insert into source (only_row, journal, version, checkpoint, folded)
              values (1, ?, ?, 0, 0) on conflict do nothing",
-            (&journal.0.as_bytes()[..], VIEWS_VERSION),
-        )
-        .map_err(not_written)?;
-    let (stored_journal, version, checkpoint) = connection
-        .query_row("select journal, version, checkpoint from source", [], |row| {
+        (&journal.0.as_bytes()[..], VIEWS_VERSION),
+    )?;
+    let (stored_journal, version, checkpoint) =
+        connection.query_row("select journal, version, checkpoint from source", [], |row| {
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        })
-        .map_err(not_written)?;
+        })?;
     if stored_journal != journal.0.as_bytes() {
         return Err(Error::Corrupt("made from another journal".to_owned()));
     }

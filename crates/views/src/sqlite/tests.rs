@@ -261,12 +261,12 @@ async fn the_recent_index_is_folded_when_it_has_grown_and_not_before() {
     for _ in 0..7 {
         history.say("talk", "ann", "…");
         views.apply(history.events()).await.expect("it follows");
-        let reading = views.store.read().await.expect("open");
-        let counts =
-            "select (select count(*) from recent_index), (select count(*) from folded_index)";
-        let size: (i64, i64) =
-            sqlx::query_as(counts).fetch_one(reading.pool()).await.expect("counts");
-        sizes.push(size);
+        let size = views.store.read(|connection| {
+            let counts =
+                "select (select count(*) from recent_index), (select count(*) from folded_index)";
+            Ok(connection.query_row(counts, [], |row| <(i64, i64)>::try_from(row))?)
+        });
+        sizes.push(size.await.expect("counts"));
     }
     assert_eq!(sizes, [(1, 0), (0, 2), (1, 2), (2, 2), (3, 2), (4, 2), (0, 7)]);
 }
@@ -292,7 +292,6 @@ async fn no_statement_goes_through_a_whole_table() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sqlite/statements");
     let files = Files::new();
     let views = files.open(JOURNAL).await;
-    let reading = views.store.read().await.expect("open");
     let mut checked = 0;
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -302,12 +301,14 @@ async fn no_statement_goes_through_a_whole_table() {
         }
         let statement = std::fs::read_to_string(&path).expect("a statement");
         let plan = format!("explain query plan {}", with_rows(&statement, 256));
-        let mut query = sqlx::query_as::<_, (i64, i64, i64, String)>(&plan);
-        // A table-valued function wants JSON; the others take any text.
-        for _ in 0..10 {
-            query = query.bind("[]");
-        }
-        for (.., step) in query.fetch_all(reading.pool()).await.expect("a plan") {
+        let steps = views.store.read(move |connection| {
+            let mut plan = connection.prepare(&plan)?;
+            // A table-valued function wants JSON; the others take any text.
+            let any = vec!["[]"; plan.parameter_count()];
+            let steps = plan.query_map(rusqlite::params_from_iter(any), |row| row.get(3))?;
+            Ok(steps.collect::<Result<Vec<String>, _>>()?)
+        });
+        for step in steps.await.expect("a plan") {
             let scanned = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
             let whole = scanned.is_some_and(|name| !BOUNDED.contains(&name));
             assert!(!whole && !step.contains("AUTOMATIC"), "{}: {step}", path.display());
