@@ -44,6 +44,11 @@ pub(super) struct Stream {
 
 impl Stream {
     pub fn new(tcp: TcpStream, write_timeout: Duration, open: Gauge) -> Self {
+        // Else what follows on something unconfirmed waits for the client's confirmation, which the
+        // client holds back for 40 ms.
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "a connection may be slow");
+        }
         open.inc();
         Self {
             tcp,
@@ -172,6 +177,12 @@ mod tests {
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
         let server = Stream::new(server.expect("accepted").0, write_timeout, Gauge::default());
         (server, client.expect("connected"))
+    }
+
+    #[tokio::test]
+    async fn what_is_written_leaves_at_once() {
+        let (server, _client) = pair(Duration::from_mins(1)).await;
+        assert!(server.tcp.nodelay().expect("an answer"));
     }
 
     #[tokio::test]
