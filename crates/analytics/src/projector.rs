@@ -1,13 +1,15 @@
 //! Events in, rows and checkpoint out, in one transaction.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use verbatim_protocol::Recorded;
 
 use crate::fold::{Fold, Needed};
 use crate::store::{At, Store};
-use crate::{Error, Reports};
+use crate::{Error, Reports, unavailable};
 
 /// Rows of a transaction, about: once there are so many, it is closed before the next event. Where one
 /// event alone has more messages arrive, they are stored in several before it is passed.
@@ -94,41 +96,63 @@ impl Analytics {
         if events.is_empty() {
             return Ok(true);
         }
-        let mut events = &events[..events.len().min(EVENTS_AT_ONCE)];
-        let (arrived, is_all) = loop {
-            let ranges: Vec<_> = Needed::by(events).ranges.into_iter().collect();
+        let mut events = events[..events.len().min(EVENTS_AT_ONCE)].to_vec();
+        let (keys, arrived, is_all) = loop {
+            let needed;
+            (events, needed) = aside(move || {
+                let needed = Needed::by(&events);
+                (events, needed)
+            })
+            .await?;
+            let Needed { keys, ranges } = needed;
             if ranges.is_empty() {
-                break (Vec::new(), true);
+                break (keys, Vec::new(), true);
             }
+            let ranges = ranges.into_iter().collect();
             let mut arrived = self.store.scan(generation, ranges, self.rows_at_once + 1).await?;
             if arrived.len() <= self.rows_at_once {
-                break (arrived, true);
+                break (keys, arrived, true);
             }
             if events.len() == 1 {
                 // The rest when this event is taken in again: what has been stored is gone by then.
                 arrived.truncate(self.rows_at_once);
-                break (arrived, false);
+                break (keys, arrived, false);
             }
-            events = &events[..events.len() / 2];
+            events.truncate(events.len() / 2);
         };
-        let keys = Needed::by(events).keys.into_iter().collect();
-        let known = self.store.get(generation, keys).await?;
-        let mut fold = Fold::new(known.into_iter().chain(arrived))?;
-        let mut to = checkpoint;
-        for recorded in events {
-            fold.take(recorded)?;
-            if is_all {
-                to = recorded.position;
+        let known = self.store.get(generation, keys.into_iter().collect()).await?;
+        let rows_at_once = self.rows_at_once;
+        let folding = aside(move || {
+            let mut fold = Fold::new(known.into_iter().chain(arrived))?;
+            let mut to = checkpoint;
+            for recorded in &events {
+                fold.take(recorded)?;
+                if is_all {
+                    to = recorded.position;
+                }
+                if fold.rows() >= rows_at_once {
+                    break;
+                }
             }
-            if fold.rows() >= self.rows_at_once {
-                break;
-            }
-        }
-        let cells = self.store.get(generation, fold.changed_cells()).await?;
+            let cells = fold.changed_cells();
+            Ok::<_, Error>((fold, to, cells))
+        });
+        let (fold, to, cells) = folding.await??;
+        let cells = self.store.get(generation, cells).await?;
+        let rows = aside(move || fold.finish(cells)).await??;
         // If somebody else has gone on meanwhile, what is known now is no longer so.
-        self.store.commit(at, to, fold.finish(cells)?).await?;
+        self.store.commit(at, to, rows).await?;
         Ok(false)
     }
+}
+
+/// Does this on a thread for such work: so many events take tens of milliseconds, in which a thread
+/// that messages wait for would do nothing else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(error) => unavailable(error),
+    })
 }
 
 /// Figures that are being made anew; empty at first. Dropped, they are given up.

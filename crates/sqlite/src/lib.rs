@@ -5,6 +5,7 @@
 //! a commit on one connection while another checkpoints can lose data.) One process at a time has a
 //! writer: the executable locks the data folder. Others may read beside it, by [`Readers`].
 
+mod folding;
 mod readers;
 mod writer;
 
@@ -19,14 +20,13 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection as _};
 
+use folding::Folding;
 pub use readers::{ReadError, Readers};
 use writer::Writer;
 pub use writer::{Closed, Place};
 
-/// How far the write-ahead log grows until the writer folds it into the file, in pages of 4 KiB.
-/// The more, the fewer writes: a page that changes again and again is folded in once. The less, the
-/// shorter the stall of the commit that does it, and the start after a crash.
-const CHECKPOINT_PAGES: u32 = 2_500;
+/// How often the write-ahead log is looked at, and a part of it folded in.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What a writer keeps of the file in memory, in KiB; negative as `SQLite` wants it.
 const WRITER_CACHE_KIB: i32 = -65_536;
@@ -126,9 +126,16 @@ impl Database {
             .await
             .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
         first.close().await.map_err(failed)?;
-        let writer = open_writer(path, durability)
-            .map_err(|source| OpenError::Writer { path: path.to_owned(), source })?;
-        let writer = Writer::start(writer).map_err(|error| failed(sqlx::Error::Io(error)))?;
+        let unwritable = |source| OpenError::Writer { path: path.to_owned(), source };
+        let writer = open_writer(path, durability).map_err(unwritable)?;
+        // As long as a connection of this process is open this must not be closed: the system would
+        // drop its locks.
+        let file = OpenOptions::new().write(true).open(path);
+        let sync = folding::syncing(file.map_err(|error| failed(sqlx::Error::Io(error)))?);
+        let reader = readers::connect(path).map_err(unwritable)?;
+        let folding = Folding::new(&writer, reader, sync, LOOK_EVERY);
+        let writer = Writer::start(writer, folding.map_err(unwritable)?)
+            .map_err(|error| failed(sqlx::Error::Io(error)))?;
         let readers = Readers::open(path, readers)
             .map_err(|source| OpenError::Reader { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), readers, writer })
@@ -241,7 +248,6 @@ fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqli
     connection.execute_batch(&format!(
         "pragma journal_mode = wal;
          pragma synchronous = {synchronous};
-         pragma wal_autocheckpoint = {CHECKPOINT_PAGES};
          pragma journal_size_limit = {LOG_SIZE_LIMIT};
          pragma cache_size = {WRITER_CACHE_KIB};
          pragma recursive_triggers = on;"

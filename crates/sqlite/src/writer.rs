@@ -9,6 +9,8 @@ use std::thread;
 use rusqlite::{Connection, Error};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::folding::Folding;
+
 /// Pieces of work that wait; the next waits for room.
 const QUEUE: usize = 256;
 
@@ -36,12 +38,12 @@ impl Place<'_> {
 }
 
 impl Writer {
-    pub fn start(connection: Connection) -> std::io::Result<Self> {
+    pub fn start(connection: Connection, folding: Folding) -> std::io::Result<Self> {
         let (queue, work) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             // Nobody may be left to hear of it.
-            drop(end.send(run(connection, work)));
+            drop(end.send(run(connection, folding, work)));
         })?;
         Ok(Self { queue, ended })
     }
@@ -67,24 +69,39 @@ impl Writer {
     }
 }
 
-fn run(mut connection: Connection, mut queue: mpsc::Receiver<Work>) -> Result<(), Error> {
+fn run(
+    mut connection: Connection,
+    mut folding: Folding,
+    mut queue: mpsc::Receiver<Work>,
+) -> Result<(), Error> {
     while let Some(work) = queue.blocking_recv() {
         if catch_unwind(AssertUnwindSafe(|| work(&mut connection))).is_err() {
             tracing::error!("work on a file has panicked");
         }
+        folding.go_on(&connection);
     }
-    connection.close().map_err(|(_, error)| error)
+    let file = folding.end(&connection);
+    let closed = connection.close().map_err(|(_, error)| error);
+    drop(file);
+    closed
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use rusqlite::TransactionBehavior;
+
+    use super::*;
 
     fn start() -> Writer {
         let connection = Connection::open_in_memory().expect("a database");
         connection.execute_batch("create table t (n integer unique)").expect("a table");
-        Writer::start(connection).expect("a thread")
+        let reader = Connection::open_in_memory().expect("a database");
+        let folding =
+            Folding::new(&connection, reader, Arc::new(|| Ok(())), Duration::from_hours(1));
+        Writer::start(connection, folding.expect("its log")).expect("a thread")
     }
 
     async fn count(writer: &Writer) -> i64 {
