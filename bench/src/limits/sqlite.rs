@@ -36,8 +36,8 @@ pub async fn run(args: Rows) -> anyhow::Result<Report> {
         let mut all = select.query([])?;
         let mut read = 0;
         while let Some(row) = all.next()? {
-            let is_empty = row.get_ref("payload")?.as_str().is_ok_and(str::is_empty);
-            read += usize::from(!is_empty);
+            let payload: String = row.get("payload")?;
+            read += usize::from(!payload.is_empty());
         }
         Ok::<_, ReadError>(read)
     });

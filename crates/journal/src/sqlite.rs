@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
-use verbatim_sqlite::{Database, Durability, Readers};
+use verbatim_sqlite::{Database, Durability};
 
 pub use backup::{Summary, restore, verify};
 use error::Failed;
@@ -52,9 +52,6 @@ const MIGRATIONS: [(&str, &str); 2] = [
 #[derive(Debug)]
 pub struct SqliteJournal {
     id: JournalId,
-    /// Dropped before the writer's connection: of those to a file only the last can fold in the log,
-    /// and these can't.
-    readers: Readers,
     database: Arc<Database>,
     writer: Arc<Writer>,
 }
@@ -65,10 +62,9 @@ impl SqliteJournal {
     /// # Errors
     /// [`Error::Unavailable`], also when a newer version made the file; [`Error::Corrupt`].
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let database = Database::open(path, Durability::Full, 1, &MIGRATIONS)
+        let database = Database::open(path, Durability::Full, READERS, &MIGRATIONS)
             .await
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
-        let readers = Readers::open(path, READERS).map_err(Failed::from)?;
         let writer = Arc::new(Writer::default());
         let opening = Arc::clone(&writer);
         let opened = database.write(move |connection| {
@@ -77,7 +73,7 @@ impl SqliteJournal {
             Ok::<_, Failed>(id)
         });
         let id = opened.await.map_err(Failed::from)??;
-        Ok(Self { id, readers, database: Arc::new(database), writer })
+        Ok(Self { id, database: Arc::new(database), writer })
     }
 
     /// Takes in nothing more, waits until what was taken in is committed, and folds the write-ahead
@@ -91,7 +87,6 @@ impl SqliteJournal {
             let finished = self.database.write(move |connection| writer.finish(connection));
             finished.await.map_err(Failed::from)?;
         }
-        self.readers.close().await;
         Ok(self.database.fold().await.map_err(Failed::from)?)
     }
 
@@ -106,7 +101,7 @@ impl SqliteJournal {
     /// The events at these positions, in their order, without those that aren't there.
     async fn read_positions(&self, positions: &[u64]) -> Result<Vec<Arc<Recorded>>, Failed> {
         let positions = serde_json::to_string(positions).expect("numbers are JSON");
-        let reading = self.readers.read(move |connection| {
+        let reading = self.database.readers().read(move |connection| {
             read_all(connection, include_str!("sqlite/read_positions.sql"), [positions], recorded)
         });
         reading.await
@@ -191,7 +186,7 @@ impl Log for SqliteJournal {
     }
 
     async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {
-        reading::after(&self.readers, after, limit).await
+        reading::after(self.database.readers(), after, limit).await
     }
 
     async fn read_stream(
@@ -204,7 +199,8 @@ impl Log for SqliteJournal {
         // Asked first: what is no longer there by now, the table has.
         let recent: Vec<_> = self.writer.recent().of_stream(stream, after).take(limit).collect();
         let sql = include_str!("sqlite/read_stream.sql");
-        let mut events = reading::of_stream(&self.readers, sql, stream, after, limit).await?;
+        let mut events =
+            reading::of_stream(self.database.readers(), sql, stream, after, limit).await?;
         let reached = events.last().map_or(after, |last| last.sequence);
         let further = recent.into_iter().filter(|(sequence, _)| *sequence > reached);
         let positions: Vec<_> =
@@ -222,7 +218,7 @@ impl Log for SqliteJournal {
 #[async_trait]
 impl Rows for SqliteJournal {
     async fn rows_after(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error> {
-        reading::rows_after(&self.readers, after, limit).await
+        reading::rows_after(self.database.readers(), after, limit).await
     }
 }
 
@@ -260,12 +256,16 @@ impl Journal for SqliteJournal {
             return Ok(found.filter(|event| event.command.as_ref() == Some(key)));
         }
         let key = key.clone();
-        Ok(self.readers.read(move |connection| find_command(connection, &key)).await?)
+        Ok(self.database.readers().read(move |connection| find_command(connection, &key)).await?)
     }
 
     async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error> {
         let stream = stream.clone();
-        Ok(self.readers.read(move |connection| load_snapshot(connection, stream)).await?)
+        Ok(self
+            .database
+            .readers()
+            .read(move |connection| load_snapshot(connection, stream))
+            .await?)
     }
 
     async fn save_snapshots(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

@@ -184,14 +184,11 @@ impl KeyStore for SqliteKeys {
         .await?;
         // The log still holds the page as it was.
         for attempt in 1.. {
-            let busy = self.run(|connection| {
-                connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))
-            });
-            if !busy.await? {
+            if self.database.empty_log().await.map_err(failed)? {
                 break;
             }
             if attempt == WIPES {
-                tracing::warn!("a destroyed key stays in the log's file while a reader is at it");
+                tracing::warn!("a destroyed key stays in the log's file as long as that is needed");
                 break;
             }
             tokio::time::sleep(WIPE_AGAIN).await;

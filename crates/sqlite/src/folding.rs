@@ -3,13 +3,14 @@
 //! `SQLite`'s own way does it all on the connection that commits: it writes the pages into the file,
 //! waits until the disk has them, and lets the log start over. The wait is most of it: tens of
 //! milliseconds. Here it is taken apart. The pages are written while a reader still needs the log's
-//! last ones, so that `SQLite` neither waits for the disk nor lets the log start over; a thread of its
-//! own waits for the disk; and what has been committed meanwhile, which is little, is folded in
-//! `SQLite`'s way.
+//! last ones, so that `SQLite` neither waits for the disk to have the file nor lets the log start
+//! over; a thread of its own waits for that; and what has been committed meanwhile, which is little
+//! unless very much is written, is folded in `SQLite`'s way.
 //!
 //! Invariant: the log doesn't start over before the disk has all that it holds. If the disk refuses,
 //! the system may forget what it couldn't write, so that to try again would succeed and be worth
-//! nothing: the log is kept from then on, as it was, for the next process to begin with.
+//! nothing: from then on the log is kept whole. It is folded in from its beginning by whoever opens
+//! the file once all processes that had it open have ended.
 
 use std::fs::File;
 use std::io;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Error, ErrorCode};
 
 /// How far the write-ahead log grows until it is made to start over, in pages of 4 KiB. The more, the
 /// fewer writes that wait for the disk; the less, the shorter the start after a crash.
@@ -32,8 +33,6 @@ pub(crate) struct Folding {
     /// How often the log is looked at.
     every: Duration,
     looked_at: Instant,
-    /// The writer's count of changed rows, when it was last told of work.
-    changes: u64,
 }
 
 /// Waits for the disk.
@@ -41,11 +40,13 @@ pub(crate) type Sync = Arc<dyn Fn() -> io::Result<()> + Send + std::marker::Sync
 
 enum State {
     Resting,
-    /// The reader is in a transaction.
+    /// The reader is in a transaction, and nothing has been folded in since.
     Holding,
-    /// The disk is waited for.
+    /// The reader still is; the disk is waited for.
     Syncing(JoinHandle<io::Result<()>>),
-    /// The disk has refused.
+    /// The rest is folded in as soon as no other reader needs it.
+    Finishing,
+    /// The disk has refused. The reader is in a transaction for good.
     Refused,
 }
 
@@ -59,38 +60,19 @@ impl Folding {
         reader: Connection,
         sync: Sync,
         every: Duration,
-    ) -> Result<Self, rusqlite::Error> {
+    ) -> Result<Self, Error> {
         writer.pragma_update(None, "wal_autocheckpoint", 0)?;
-        let (state, looked_at, changes) = (State::Resting, Instant::now(), writer.total_changes());
-        Ok(Self { reader, sync, state, every, looked_at, changes })
+        Ok(Self { reader, sync, state: State::Resting, every, looked_at: Instant::now() })
     }
 
     /// Does a next step, if one is due: after each piece of the writer's work.
     pub fn go_on(&mut self, writer: &Connection) {
-        let changes = writer.total_changes();
-        let is_idle = changes == std::mem::replace(&mut self.changes, changes);
-        if is_idle && matches!(self.state, State::Resting) {
-            return;
-        }
         if let Err(error) = self.step(writer) {
-            // Whoever commits notices, too.
-            tracing::debug!(%error, "the write-ahead log is not folded in");
-            self.let_go();
+            self.failed(writer, &error);
         }
     }
 
-    /// Ends it, before the writer's connection is closed. What it gives holds the file open, and is to be
-    /// kept until then.
-    pub fn end(self, writer: &Connection) -> Sync {
-        if let State::Syncing(sync) = self.state
-            && !matches!(sync.join(), Ok(Ok(())))
-        {
-            keep_log(writer);
-        }
-        self.sync
-    }
-
-    fn step(&mut self, writer: &Connection) -> Result<(), rusqlite::Error> {
+    fn step(&mut self, writer: &Connection) -> Result<(), Error> {
         match std::mem::replace(&mut self.state, State::Resting) {
             State::Resting if self.looked_at.elapsed() >= self.every => {
                 self.looked_at = Instant::now();
@@ -100,48 +82,138 @@ impl Folding {
             State::Resting => {}
             State::Holding => {
                 let (pages, folded) = fold(writer)?;
-                self.let_go();
                 // What is folded in whole, SQLite has waited for.
                 if pages >= LARGE && folded < pages {
                     let sync = Arc::clone(&self.sync);
-                    self.state = State::Syncing(thread::spawn(move || sync()));
-                }
-            }
-            State::Syncing(sync) if sync.is_finished() => {
-                match sync.join().unwrap_or_else(|_| Err(io::Error::other("it panicked"))) {
-                    Ok(()) => drop(fold(writer)?),
-                    Err(error) => {
-                        tracing::error!(%error, "the disk has refused a write");
-                        self.state = State::Refused;
-                        keep_log(writer);
-                        self.hold()?;
+                    // Without a thread, at another time.
+                    if let Ok(sync) = thread::Builder::new().spawn(move || sync()) {
+                        self.state = State::Syncing(sync);
+                        return Ok(());
                     }
                 }
+                self.let_go();
             }
-            state @ (State::Syncing(_) | State::Refused) => self.state = state,
+            State::Syncing(sync) if sync.is_finished() => {
+                if is_synced(sync) {
+                    self.let_go();
+                    self.finish(writer)?;
+                } else {
+                    self.refused(writer);
+                }
+            }
+            State::Finishing => self.finish(writer)?,
+            state @ State::Syncing(_) => self.state = state,
+            State::Refused => {
+                self.state = State::Refused;
+                if self.reader.is_autocommit() {
+                    self.hold()?;
+                }
+            }
         }
         Ok(())
     }
 
-    fn hold(&self) -> Result<(), rusqlite::Error> {
+    fn finish(&mut self, writer: &Connection) -> Result<(), Error> {
+        let (pages, folded) = fold(writer)?;
+        self.state = if folded < pages { State::Finishing } else { State::Resting };
+        Ok(())
+    }
+
+    /// Folds in the whole log and empties it; false if a reader needs it, or the disk has refused.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn empty(&mut self, writer: &Connection) -> Result<bool, Error> {
+        match std::mem::replace(&mut self.state, State::Resting) {
+            State::Syncing(sync) => {
+                if !is_synced(sync) {
+                    self.refused(writer);
+                }
+            }
+            State::Refused => self.state = State::Refused,
+            State::Resting | State::Holding | State::Finishing => {}
+        }
+        if matches!(self.state, State::Refused) {
+            return Ok(false);
+        }
+        self.let_go();
+        let is_busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+        match writer.query_row("pragma wal_checkpoint(truncate)", [], is_busy) {
+            Ok(is_busy) => Ok(!is_busy),
+            Err(error) => {
+                self.failed(writer, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends it, before the writer's connection is closed. What it gives holds the file open, and is to be
+    /// kept until then.
+    pub fn end(self, writer: &Connection) -> Sync {
+        if let State::Syncing(sync) = self.state
+            && !is_synced(sync)
+        {
+            keep_log(writer);
+        }
+        self.sync
+    }
+
+    fn failed(&mut self, writer: &Connection, error: &Error) {
+        let is_io = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+        if is_io || matches!(self.state, State::Refused) {
+            tracing::error!(%error, "the disk has refused a write");
+            self.refused(writer);
+        } else {
+            // A full disk, say. It is tried again.
+            tracing::debug!(%error, "the write-ahead log is not folded in");
+            self.state = State::Resting;
+            self.let_go();
+        }
+    }
+
+    fn refused(&mut self, writer: &Connection) {
+        keep_log(writer);
+        self.state = State::Refused;
+        if self.reader.is_autocommit()
+            && let Err(error) = self.hold()
+        {
+            tracing::debug!(%error, "the log is not held yet");
+            self.let_go();
+        }
+    }
+
+    fn hold(&self) -> Result<(), Error> {
         self.reader.execute_batch("begin")?;
         // What it sees is settled by its first read.
         self.reader.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
     }
 
     fn let_go(&self) {
-        if !self.reader.is_autocommit() && !matches!(self.state, State::Refused) {
+        if !self.reader.is_autocommit() {
             // It has nothing to commit, so it can't fail.
             drop(self.reader.execute_batch("commit"));
         }
     }
 }
 
+fn is_synced(sync: JoinHandle<io::Result<()>>) -> bool {
+    match sync.join() {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the disk has refused a write");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
 /// Leaves the log as it is when the connection is closed.
 fn keep_log(writer: &Connection) {
-    tracing::error!("the write-ahead log is folded in no more: it needs a restart");
+    tracing::error!(
+        "the write-ahead log is kept, and grows: end all processes that have the file open"
+    );
     if let Err(error) = writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-        tracing::error!(%error, "it may be folded in when it is closed");
+        tracing::error!(%error, "the log may be folded in when the file is closed");
     }
 }
 
@@ -152,7 +224,7 @@ pub(crate) fn syncing(file: File) -> Sync {
 
 /// Folds in what no reader needs as it was: how many pages the log has, and how many of these are in
 /// the file.
-fn fold(writer: &Connection) -> Result<(i64, i64), rusqlite::Error> {
+fn fold(writer: &Connection) -> Result<(i64, i64), Error> {
     let mut fold = writer.prepare_cached("pragma wal_checkpoint(passive)")?;
     fold.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
 }
@@ -201,7 +273,7 @@ mod tests {
             fold(&self.writer).expect("asked")
         }
 
-        /// A power loss now: what the disk would have had.
+        /// What another finds who opens what is there now.
         fn copy(&self) -> (tempfile::TempDir, Connection) {
             let folder = tempfile::tempdir().expect("a folder");
             for ending in ["", "-wal"] {
@@ -281,18 +353,55 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_write_is_left_alone() {
+    fn what_it_holds_it_lets_go_at_the_next_work() {
         let files = Files::new();
         let mut folding = files.folding(|| Ok(()));
-        folding.changes = files.writer.total_changes();
+        files.write(1);
+        folding.go_on(&files.writer);
+        assert!(matches!(folding.state, State::Holding) && !folding.reader.is_autocommit());
+        folding.go_on(&files.writer);
+        assert!(matches!(folding.state, State::Resting) && folding.reader.is_autocommit());
+    }
+
+    #[test]
+    fn it_waits_for_other_readers_before_the_log_starts_over() {
+        let files = Files::new();
+        let mut folding = files.folding(|| Ok(()));
+        files.write(LARGE);
+        folding.go_on(&files.writer);
+        files.write(1);
+        let others = crate::readers::connect(&files.path).expect("a reader");
+        others.execute_batch("begin; select count(*) from t").expect("it reads");
+        while !matches!(folding.state, State::Finishing) {
+            files.write(1);
+            folding.go_on(&files.writer);
+        }
+        files.write(1);
+        folding.go_on(&files.writer);
+        assert!(matches!(folding.state, State::Finishing), "another reads");
+        others.execute_batch("commit").expect("it has read");
         folding.go_on(&files.writer);
         assert!(matches!(folding.state, State::Resting));
         files.write(1);
+        assert!(files.log().0 < 100, "it has started over");
+    }
+
+    #[test]
+    fn it_is_emptied_whatever_its_own_reader_holds() {
+        let files = Files::new();
+        let mut folding = files.folding(|| Ok(()));
+        files.write(10);
         folding.go_on(&files.writer);
         assert!(matches!(folding.state, State::Holding));
-        // The next work lets go, whatever it is.
-        folding.go_on(&files.writer);
-        assert!(matches!(folding.state, State::Resting) && folding.reader.is_autocommit());
+        assert!(folding.empty(&files.writer).expect("emptied"));
+        let log = files.path.with_file_name("test.sqlite-wal");
+        assert_eq!(std::fs::metadata(log).expect("the log").len(), 0);
+        files.write(10);
+        let others = crate::readers::connect(&files.path).expect("a reader");
+        let begin = "begin; select count(*) from t";
+        others.execute_batch(begin).expect("it reads");
+        files.write(10);
+        assert!(!folding.empty(&files.writer).expect("asked"), "another reads");
     }
 
     #[test]
@@ -315,6 +424,7 @@ mod tests {
             folding.go_on(&files.writer);
         }
         // Whoever asks for more doesn't get it either.
+        assert!(!folding.empty(&files.writer).expect("asked"));
         let busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
         let truncate = "pragma wal_checkpoint(truncate)";
         assert!(files.writer.query_row(truncate, [], busy).expect("asked"));

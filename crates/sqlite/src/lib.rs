@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -24,9 +25,6 @@ use folding::Folding;
 pub use readers::{ReadError, Readers};
 use writer::Writer;
 pub use writer::{Closed, Place};
-
-/// How often the write-ahead log is looked at, and a part of it folded in.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What a writer keeps of the file in memory, in KiB; negative as `SQLite` wants it.
 const WRITER_CACHE_KIB: i32 = -65_536;
@@ -48,6 +46,17 @@ pub enum Durability {
     /// Survives a crash of the process; a power loss may take the last commits back, in order
     /// (`synchronous=NORMAL`).
     Normal,
+}
+
+impl Durability {
+    /// How often the write-ahead log is looked at, and a part of it folded in. Each time that waits until
+    /// the disk has the log, as commits have that waited for it.
+    fn look_every(self) -> Duration {
+        match self {
+            Self::Full => Duration::from_millis(100),
+            Self::Normal => Duration::from_millis(500),
+        }
+    }
 }
 
 /// Why a file can't be opened.
@@ -127,13 +136,13 @@ impl Database {
             .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
         first.close().await.map_err(failed)?;
         let unwritable = |source| OpenError::Writer { path: path.to_owned(), source };
-        let writer = open_writer(path, durability).map_err(unwritable)?;
-        // As long as a connection of this process is open this must not be closed: the system would
-        // drop its locks.
+        // Open for longer than the writer: when any descriptor of a file is closed, the system drops the
+        // process's locks on it.
         let file = OpenOptions::new().write(true).open(path);
         let sync = folding::syncing(file.map_err(|error| failed(sqlx::Error::Io(error)))?);
+        let writer = open_writer(path, durability).map_err(unwritable)?;
         let reader = readers::connect(path).map_err(unwritable)?;
-        let folding = Folding::new(&writer, reader, sync, LOOK_EVERY);
+        let folding = Folding::new(&writer, reader, Arc::clone(&sync), durability.look_every());
         let writer = Writer::start(writer, folding.map_err(unwritable)?)
             .map_err(|error| failed(sqlx::Error::Io(error)))?;
         let readers = Readers::open(path, readers)
@@ -219,11 +228,16 @@ impl Database {
     /// The checkpoint's; nothing committed is lost.
     pub async fn fold(&self) -> Result<(), rusqlite::Error> {
         self.readers.close().await;
-        let fold = |connection: &mut Connection| {
-            connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
-        };
         // A writer that has ended has folded it in.
-        self.write(fold).await.unwrap_or(Ok(()))
+        self.writer.empty_log().await.unwrap_or(Ok(true)).map(drop)
+    }
+
+    /// Folds the write-ahead log into the file, and empties it; false if a reader needs it.
+    ///
+    /// # Errors
+    /// `SQLite`'s; [`Closed`].
+    pub async fn empty_log(&self) -> Result<bool, ReadError> {
+        Ok(self.writer.empty_log().await??)
     }
 
     /// Closes all connections; the write-ahead log is folded into the file.

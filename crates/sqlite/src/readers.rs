@@ -1,15 +1,20 @@
-//! Connections that only read, for what reads much: work on one is a closure, which runs from beginning
+//! Connections that only read: work on one is a closure, which runs from beginning
 //! to end on a thread for such work, and hands over what it has made of the rows, not row by row.
 
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, Params, Row};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED, VERSION, same_version};
+
+/// How long one waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A few connections that only read, to a file that this or another process may be writing. Clones
 /// share them.
@@ -82,7 +87,12 @@ impl Readers {
         E: From<Error> + From<Closed> + Send + 'static,
     {
         let places = Arc::clone(&self.0.places);
-        let place = places.acquire_owned().await.map_err(|_| Closed)?;
+        let Ok(place) = timeout(PATIENCE, places.acquire_owned()).await else {
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            let why = "all connections that read are in use".to_owned();
+            return Err(Error::SqliteFailure(busy, Some(why)).into());
+        };
+        let place = place.map_err(|_| Closed)?;
         let shared = Arc::clone(&self.0);
         let reading = spawn_blocking(move || {
             let connection = shared.connection()?;
@@ -245,6 +255,17 @@ mod tests {
             ours.read(|_| -> Result<(), ReadError> { panic!("as it should") }).await
         });
         assert!(panicked.await.is_err_and(|error| error.is_panic()));
+        assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_for_long_is_told() {
+        let (_folder, path) = file();
+        let readers = Readers::open(&path, 1).expect("opened");
+        let all = readers.0.places.acquire().await.expect("open");
+        let refused = ask(&readers, "select n from t").await.expect_err("there is no place");
+        assert!(refused.to_string().contains("in use"), "{refused}");
+        drop(all);
         assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
     }
 

@@ -14,11 +14,11 @@ use crate::folding::Folding;
 /// Pieces of work that wait; the next waits for room.
 const QUEUE: usize = 256;
 
-type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+type Work = Box<dyn FnOnce(&mut Connection, &mut Folding) + Send>;
 
 /// The work was not done, or its result is lost: the file is closed, or the work panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the file is closed for writing")]
+#[error("the file is closed")]
 pub struct Closed;
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Place<'w>(mpsc::Permit<'w, Work>);
 impl Place<'_> {
     /// Has this done, after all that was put into the queue before.
     pub fn run(self, work: impl FnOnce(&mut Connection) + Send + 'static) {
-        self.0.send(Box::new(work));
+        self.0.send(Box::new(|connection, _| work(connection)));
     }
 }
 
@@ -62,6 +62,15 @@ impl Writer {
         result.await.map_err(|_| Closed)
     }
 
+    /// Has the log folded in and emptied; false if a reader needs it.
+    pub async fn empty_log(&self) -> Result<Result<bool, Error>, Closed> {
+        let (reply, result) = oneshot::channel();
+        let empty: Work =
+            Box::new(move |connection, folding| drop(reply.send(folding.empty(connection))));
+        self.queue.send(empty).await.map_err(|_| Closed)?;
+        result.await.map_err(|_| Closed)
+    }
+
     /// Does what waits, and closes the connection.
     pub async fn end(self) -> Result<(), Error> {
         drop(self.queue);
@@ -75,7 +84,7 @@ fn run(
     mut queue: mpsc::Receiver<Work>,
 ) -> Result<(), Error> {
     while let Some(work) = queue.blocking_recv() {
-        if catch_unwind(AssertUnwindSafe(|| work(&mut connection))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| work(&mut connection, &mut folding))).is_err() {
             tracing::error!("work on a file has panicked");
         }
         folding.go_on(&connection);

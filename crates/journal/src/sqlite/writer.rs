@@ -294,12 +294,6 @@ impl Writer {
 
     /// Asks the file what it holds.
     fn recover(&self, connection: &mut Connection) -> Result<Known, Failed> {
-        // On a full disk this lets the log start over in the space that it has, unless the file
-        // itself needs more.
-        let folded = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
-        if let Err(error) = folded {
-            tracing::debug!(%error, "the write-ahead log was not folded in");
-        }
         let last = connection
             .query_row(include_str!("read_head.sql"), [], |row| {
                 Ok((row.get::<_, i64>(0)? as u64, Timestamp(row.get(1)?)))

@@ -38,7 +38,8 @@ impl SqliteComparison {
         let sql = "select checkpoint from main.source";
         let checkpoint: i64 =
             sqlx::query_scalar(sql).fetch_one(&mut reader).await.map_err(failed)?;
-        let checkpoint = checkpoint as u64;
+        let checkpoint = u64::try_from(checkpoint)
+            .map_err(|_| Error::Corrupt(format!("the checkpoint is {checkpoint}")))?;
         if checkpoint < rebuilt.checkpoint() {
             return Err(Error::Behind);
         }

@@ -205,7 +205,7 @@ async fn all_readers(
     let (let_go, held) = tokio::sync::watch::channel(());
     let readers: Vec<_> = (0..super::super::READERS)
         .map(|_| {
-            let (readers, mut held) = (journal.readers.clone(), held.clone());
+            let (readers, mut held) = (journal.database.readers().clone(), held.clone());
             let (begun, begins) = tokio::sync::oneshot::channel();
             let reading = tokio::spawn(async move {
                 let handle = tokio::runtime::Handle::current();
