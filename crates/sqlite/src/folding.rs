@@ -105,9 +105,7 @@ impl Folding {
             state @ State::Syncing(_) => self.state = state,
             State::Refused => {
                 self.state = State::Refused;
-                if self.reader.is_autocommit() {
-                    self.hold()?;
-                }
+                self.hold()?;
             }
         }
         Ok(())
@@ -124,16 +122,13 @@ impl Folding {
     /// # Errors
     /// `SQLite`'s.
     pub fn empty(&mut self, writer: &Connection) -> Result<bool, Error> {
-        match std::mem::replace(&mut self.state, State::Resting) {
-            State::Syncing(sync) => {
-                if !is_synced(sync) {
-                    self.refused(writer);
-                }
-            }
-            State::Refused => self.state = State::Refused,
-            State::Resting | State::Holding | State::Finishing => {}
-        }
-        if matches!(self.state, State::Refused) {
+        let has_refused = match std::mem::replace(&mut self.state, State::Resting) {
+            State::Syncing(sync) => !is_synced(sync),
+            State::Refused => true,
+            State::Resting | State::Holding | State::Finishing => false,
+        };
+        if has_refused {
+            self.refused(writer);
             return Ok(false);
         }
         self.let_go();
@@ -174,18 +169,23 @@ impl Folding {
     fn refused(&mut self, writer: &Connection) {
         keep_log(writer);
         self.state = State::Refused;
-        if self.reader.is_autocommit()
-            && let Err(error) = self.hold()
-        {
+        if let Err(error) = self.hold() {
             tracing::debug!(%error, "the log is not held yet");
-            self.let_go();
         }
     }
 
+    /// Begins the reader's transaction, unless it is in one.
     fn hold(&self) -> Result<(), Error> {
+        if !self.reader.is_autocommit() {
+            return Ok(());
+        }
         self.reader.execute_batch("begin")?;
-        // What it sees is settled by its first read.
-        self.reader.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
+        // What it sees is settled by its first read. Without one it holds nothing.
+        let read = self.reader.query_row("select count(*) from sqlite_schema", [], |_| Ok(()));
+        if read.is_err() {
+            self.let_go();
+        }
+        read
     }
 
     fn let_go(&self) {
@@ -294,6 +294,11 @@ mod tests {
         connection
     }
 
+    fn log_bytes(path: &Path) -> u64 {
+        let log = path.with_file_name("test.sqlite-wal");
+        std::fs::metadata(log).expect("the log").len()
+    }
+
     fn rows(connection: &Connection) -> i64 {
         connection.query_row("select count(*) from t", [], |row| row.get(0)).expect("a count")
     }
@@ -317,13 +322,11 @@ mod tests {
         write(10, &mut folding);
         assert!(matches!(folding.state, State::Syncing(_)));
         // As long as the disk isn't done, the log only grows.
-        let before =
-            std::fs::metadata(files.path.with_file_name("test.sqlite-wal")).expect("it").len();
+        let before = log_bytes(&files.path);
         for _ in 0..20 {
             write(10, &mut folding);
         }
-        let after =
-            std::fs::metadata(files.path.with_file_name("test.sqlite-wal")).expect("it").len();
+        let after = log_bytes(&files.path);
         assert!(after >= before + 200 * 4_096, "{before}, {after}");
         go_on.send(()).expect("it waits");
         while matches!(folding.state, State::Syncing(_)) {
@@ -394,8 +397,7 @@ mod tests {
         folding.go_on(&files.writer);
         assert!(matches!(folding.state, State::Holding));
         assert!(folding.empty(&files.writer).expect("emptied"));
-        let log = files.path.with_file_name("test.sqlite-wal");
-        assert_eq!(std::fs::metadata(log).expect("the log").len(), 0);
+        assert_eq!(log_bytes(&files.path), 0);
         files.write(10);
         let others = crate::readers::connect(&files.path).expect("a reader");
         let begin = "begin; select count(*) from t";
@@ -416,8 +418,7 @@ mod tests {
             written += 1;
             folding.go_on(&files.writer);
         }
-        let log = files.path.with_file_name("test.sqlite-wal");
-        let refused = std::fs::metadata(&log).expect("the log").len();
+        let refused = log_bytes(&files.path);
         for _ in 0..10 {
             files.write(300);
             written += 1;
@@ -428,12 +429,12 @@ mod tests {
         let busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
         let truncate = "pragma wal_checkpoint(truncate)";
         assert!(files.writer.query_row(truncate, [], busy).expect("asked"));
-        let kept = std::fs::metadata(&log).expect("the log").len();
+        let kept = log_bytes(&files.path);
         assert!(kept >= refused + 3_000 * 4_096, "{refused}, {kept}");
         drop(folding.end(&files.writer));
         let Files { _folder, path, writer } = files;
         writer.close().expect("closed");
-        assert_eq!(std::fs::metadata(&log).expect("the log").len(), kept);
+        assert_eq!(log_bytes(&path), kept);
         // As if the disk had forgotten what it refused: the log has it all.
         let file = File::options().write(true).open(&path).expect("the file");
         file.set_len(2 * 4_096).expect("cut off");
