@@ -1,6 +1,6 @@
 // What is measured of which server, and what is to be reached.
 
-const VERBATIM = ['verbatim', 'cluster'];
+export const VERBATIM = ['verbatim', 'cluster'];
 const STORING = [...VERBATIM, 'peer', 'peer batched'];
 const ALL = ['relay', ...STORING];
 
