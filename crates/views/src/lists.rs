@@ -56,20 +56,15 @@ impl Start {
 
     /// Cuts the rows to the page, and gives the cursor to the next one; `position` is a row's place in
     /// the list.
-    ///
-    /// # Errors
-    /// Those of `position`.
     pub fn cut<R>(
         &self,
         rows: &mut Vec<R>,
         journal: JournalId,
-        position: impl Fn(&R) -> Result<u64, Error>,
-    ) -> Result<Option<String>, Error> {
+        position: impl Fn(&R) -> u64,
+    ) -> Option<String> {
         let more = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
-        match rows.last() {
-            Some(row) if more => Ok(Some(cursor::encode(self.list, journal, [position(row)?]))),
-            _ => Ok(None),
-        }
+        let last = rows.last().filter(|_| more)?;
+        Some(cursor::encode(self.list, journal, [position(last)]))
     }
 }

@@ -6,35 +6,28 @@ use std::sync::Arc;
 use verbatim_domain::UserId;
 use verbatim_protocol::{MessagePush, Push};
 
-use crate::rows::{self, Columns, MembersByKey};
+use crate::rows::MembersByKey;
 use crate::{Error, StreamMessage};
 
-/// The column after a message's own, in what is pushed: its conversation's key.
-const KEY: usize = 12;
-
 /// The keys of the conversations that these messages are of.
-pub(crate) fn conversations(messages: &[impl Columns]) -> Result<Vec<u64>, Error> {
-    let keys: Result<Vec<_>, _> = messages.iter().map(|row| rows::number(row, KEY)).collect();
-    let mut keys = keys?;
+pub(crate) fn conversations(messages: &[(u64, StreamMessage)]) -> Vec<u64> {
+    let mut keys: Vec<_> = messages.iter().map(|(key, _)| *key).collect();
     keys.sort_unstable();
     keys.dedup();
-    Ok(keys)
+    keys
 }
 
-/// The first `limit` pushes of messages and refreshes, in the order of the log.
+/// The first `limit` pushes of messages, behind the keys of their conversations, and refreshes, in the
+/// order of the log.
 pub(crate) fn pushes(
-    messages: &[impl Columns],
-    refreshes: &[impl Columns],
+    messages: Vec<(u64, StreamMessage)>,
+    refreshes: Vec<Push>,
     members: MembersByKey,
     limit: u32,
 ) -> Result<Vec<Push>, Error> {
     let mut recipients = Recipients { members, latest: HashMap::new() };
-    let mut pushes = Vec::with_capacity(messages.len() + refreshes.len());
-    for row in refreshes {
-        pushes.push(rows::refresh(row)?);
-    }
-    for row in messages {
-        let StreamMessage { position, message } = rows::message(row, 0)?;
+    let mut pushes = refreshes;
+    for (key, StreamMessage { position, message }) in messages {
         let json =
             serde_json::to_string(&message).map_err(|error| Error::Unavailable(Box::new(error)))?;
         pushes.push(Push::Message(MessagePush {
@@ -42,7 +35,7 @@ pub(crate) fn pushes(
             message_id: message.id,
             conversation_id: message.conversation_id,
             sender_id: message.sender_id,
-            recipients: recipients.at(rows::number(row, KEY)?, position),
+            recipients: recipients.at(key, position),
             message: json.into(),
         }));
     }

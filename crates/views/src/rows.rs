@@ -76,6 +76,11 @@ fn sealed(row: &impl Columns, index: usize) -> Result<Option<Sealed>, Error> {
     Ok(Some(Sealed { key, sealed: Ciphertext(sealed.to_vec()) }))
 }
 
+/// A message to be pushed behind its conversation's key, which is the column after the message's own.
+pub(crate) fn pushed(row: &impl Columns) -> Result<(u64, StreamMessage), Error> {
+    Ok((number(row, 12)?, message(row, 0)?))
+}
+
 /// A message, from its twelve columns, from `first` on.
 pub(crate) fn message(row: &impl Columns, first: usize) -> Result<StreamMessage, Error> {
     let sender_id: UserId = parsed(row, first + 4)?;
@@ -108,35 +113,49 @@ pub(crate) fn message(row: &impl Columns, first: usize) -> Result<StreamMessage,
 /// The members of conversations, by key, each in the order in which they joined.
 pub(crate) type MembersByKey = HashMap<u64, Vec<Member>>;
 
-/// Members, from rows of key, user and position.
-pub(crate) fn members(rows: &[impl Columns]) -> Result<MembersByKey, Error> {
-    let mut members = MembersByKey::new();
-    for row in rows {
-        let member = Member { user_id: parsed(row, 1)?, joined_position: number(row, 2)? };
-        members.entry(number(row, 0)?).or_default().push(member);
-    }
-    Ok(members)
+/// A conversation's key and one of its members, from its three columns.
+pub(crate) fn member(row: &impl Columns) -> Result<(u64, Member), Error> {
+    Ok((number(row, 0)?, Member { user_id: parsed(row, 1)?, joined_position: number(row, 2)? }))
 }
 
-/// A conversation, from its nine columns, the first of them its key and the eighth its last position,
-/// and those of its last message.
-pub(crate) fn conversation(
-    row: &impl Columns,
-    members: &MembersByKey,
-) -> Result<Conversation, Error> {
-    let members = members.get(&number(row, 0)?).map_or(&[][..], Vec::as_slice);
+pub(crate) fn by_key(members: Vec<(u64, Member)>) -> MembersByKey {
+    let mut by_key = MembersByKey::new();
+    for (key, member) in members {
+        by_key.entry(key).or_default().push(member);
+    }
+    by_key
+}
+
+/// A conversation whose members are yet to be added.
+pub(crate) struct Listed {
+    pub key: u64,
+    pub last_position: u64,
+    conversation: Conversation,
+}
+
+impl Listed {
+    pub fn with(self, members: &MembersByKey) -> Conversation {
+        let members = members.get(&self.key).map_or(&[][..], Vec::as_slice);
+        let member_ids = members.iter().map(|member| member.user_id.clone()).collect();
+        Conversation { member_ids, ..self.conversation }
+    }
+}
+
+/// A conversation, from its nine columns and those of its last message.
+pub(crate) fn conversation(row: &impl Columns) -> Result<Listed, Error> {
     let last = row.integer(9)?;
-    Ok(Conversation {
+    let conversation = Conversation {
         id: parsed(row, 1)?,
         kind: kind(word(row, 2)?)?,
         title: row.written(3)?,
-        member_ids: members.iter().map(|member| member.user_id.clone()).collect(),
+        member_ids: Vec::new(),
         created_by: parsed(row, 4)?,
         last_message: last.map(|_| message(row, 9)).transpose()?.map(|last| last.message),
         unread_count: number(row, 8)?,
         created_at: time(row, 5)?,
         updated_at: time(row, 6)?,
-    })
+    };
+    Ok(Listed { key: number(row, 0)?, last_position: number(row, 7)?, conversation })
 }
 
 pub(crate) fn kind(name: &str) -> Result<ConversationKind, Error> {
@@ -146,10 +165,14 @@ pub(crate) fn kind(name: &str) -> Result<ConversationKind, Error> {
         .ok_or_else(|| Error::Corrupt(format!("a conversation of kind {name:?}")))
 }
 
-pub(crate) fn notification(row: &impl Columns, user: &UserId) -> Result<Notification, Error> {
+/// A notification behind its position.
+pub(crate) fn notification(
+    row: &impl Columns,
+    user: &UserId,
+) -> Result<(u64, Notification), Error> {
     let read_at = row.integer(3)?;
     let sender_id: UserId = parsed(row, 6)?;
-    Ok(Notification {
+    let notification = Notification {
         id: NotificationId(uuid(row, 1)?),
         user_id: user.clone(),
         kind: NotificationKind::Message,
@@ -163,7 +186,8 @@ pub(crate) fn notification(row: &impl Columns, user: &UserId) -> Result<Notifica
         created_at: time(row, 2)?,
         unreadable: None,
         sealed: sealed(row, 10)?,
-    })
+    };
+    Ok((number(row, 0)?, notification))
 }
 
 pub(crate) fn delivery(row: &impl Columns) -> Result<Delivery, Error> {

@@ -23,6 +23,15 @@ pub(super) async fn all(database: &Database, query: Asked) -> Result<Vec<PgRow>,
     Ok(database.run(|connection| Box::pin(query.fetch_all(connection))).await?)
 }
 
+/// All that a statement gives, each row as `read` makes it.
+async fn read<T>(
+    database: &Database,
+    query: Asked,
+    read: impl Fn(&PgRow) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    all(database, query).await?.iter().map(read).collect()
+}
+
 async fn optional(database: &Database, query: Asked) -> Result<Option<PgRow>, Error> {
     Ok(database.run(|connection| Box::pin(query.fetch_optional(connection))).await?)
 }
@@ -44,8 +53,9 @@ pub(super) async fn conversation(
 ) -> Result<Option<Conversation>, Error> {
     let asked = asked!("select_conversation.sql").bind(reader.to_string()).bind(id.to_string());
     let Some(row) = optional(database, asked).await? else { return Ok(None) };
-    let members = members_of(database, vec![number(&row, 0)?]).await?;
-    rows::conversation(&row, &members).map(Some)
+    let found = rows::conversation(&row)?;
+    let members = members_of(database, vec![found.key]).await?;
+    Ok(Some(found.with(&members)))
 }
 
 pub(super) async fn conversations(
@@ -59,12 +69,11 @@ pub(super) async fn conversations(
         .bind(reader.to_string())
         .bind(start.below as i64)
         .bind(start.rows());
-    let mut found = all(database, asked).await?;
-    let next_cursor = start.cut(&mut found, journal, |row| number(row, 7))?;
-    let keys = found.iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?;
+    let mut found = read(database, asked, rows::conversation).await?;
+    let next_cursor = start.cut(&mut found, journal, |found| found.last_position);
+    let keys = found.iter().map(|found| found.key).collect();
     let members = members_of(database, keys).await?;
-    let data =
-        found.iter().map(|row| rows::conversation(row, &members)).collect::<Result<_, _>>()?;
+    let data = found.into_iter().map(|found| found.with(&members)).collect();
     Ok(Page { data, next_cursor })
 }
 
@@ -73,8 +82,8 @@ async fn members_of(database: &Database, keys: Vec<u64>) -> Result<MembersByKey,
         return Ok(HashMap::new());
     }
     let wanted: Vec<i64> = keys.iter().map(|key| *key as i64).collect();
-    let found = all(database, asked!("select_members.sql").bind(wanted)).await?;
-    rows::members(&found)
+    let asked = asked!("select_members.sql").bind(wanted);
+    Ok(rows::by_key(read(database, asked, rows::member).await?))
 }
 
 pub(super) async fn members(
@@ -117,11 +126,7 @@ pub(super) async fn messages(
         return Ok(Page { data: Vec::new(), next_cursor });
     }
     let asked = asked!("select_messages.sql").bind(key as i64).bind(first as i64).bind(last as i64);
-    let found = all(database, asked).await?;
-    let data = found
-        .iter()
-        .map(|row| rows::message(row, 0).map(|found| found.message))
-        .collect::<Result<_, _>>()?;
+    let data = read(database, asked, |row| Ok(rows::message(row, 0)?.message)).await?;
     Ok(Page { data, next_cursor })
 }
 
@@ -145,7 +150,7 @@ pub(super) async fn stream(
         .bind(signed(after))
         .bind(signed(through))
         .bind(i64::from(limit));
-    all(database, asked).await?.iter().map(|row| rows::message(row, 0)).collect()
+    read(database, asked, |row| rows::message(row, 0)).await
 }
 
 pub(super) async fn pushes(
@@ -156,10 +161,11 @@ pub(super) async fn pushes(
 ) -> Result<Vec<Push>, Error> {
     let bounds =
         |asked: Asked| asked.bind(signed(after)).bind(signed(through)).bind(i64::from(limit));
-    let messages = all(database, bounds(asked!("select_pushed_messages.sql"))).await?;
-    let refreshes = all(database, bounds(asked!("select_refreshes.sql"))).await?;
-    let members = members_of(database, recipients::conversations(&messages)?).await?;
-    recipients::pushes(&messages, &refreshes, members, limit)
+    let messages = bounds(asked!("select_pushed_messages.sql"));
+    let messages = read(database, messages, rows::pushed).await?;
+    let refreshes = read(database, bounds(asked!("select_refreshes.sql")), rows::refresh).await?;
+    let members = members_of(database, recipients::conversations(&messages)).await?;
+    recipients::pushes(messages, refreshes, members, limit)
 }
 
 pub(super) async fn delivered_through(database: &Database, user: &UserId) -> Result<u64, Error> {
@@ -180,9 +186,9 @@ pub(super) async fn notifications(
         _ => asked!("select_notifications.sql"),
     };
     let asked = asked.bind(user.to_string()).bind(start.below as i64).bind(start.rows());
-    let mut found = all(database, asked).await?;
-    let next_cursor = start.cut(&mut found, journal, |row| number(row, 0))?;
-    let data = found.iter().map(|row| notification(row, user)).collect::<Result<_, _>>()?;
+    let mut found = read(database, asked, |row| notification(row, user)).await?;
+    let next_cursor = start.cut(&mut found, journal, |(position, _)| *position);
+    let data = found.into_iter().map(|(_, notification)| notification).collect();
     Ok(Page { data, next_cursor })
 }
 
@@ -198,7 +204,7 @@ pub(super) async fn foreign(
 ) -> Result<Vec<NotificationId>, Error> {
     let wanted: Vec<_> = ids.iter().map(|id| id.0.as_bytes().to_vec()).collect();
     let asked = asked!("select_foreign_notifications.sql").bind(user.to_string()).bind(wanted);
-    all(database, asked).await?.iter().map(|row| uuid(row, 0).map(NotificationId)).collect()
+    read(database, asked, |row| uuid(row, 0).map(NotificationId)).await
 }
 
 pub(super) async fn deliveries(
@@ -207,7 +213,6 @@ pub(super) async fn deliveries(
 ) -> Result<Option<(ConversationId, Vec<Delivery>)>, Error> {
     let Some(found) = message(database, id).await? else { return Ok(None) };
     let asked = asked!("select_deliveries.sql").bind(found.position as i64);
-    let rows = all(database, asked).await?;
-    let deliveries = rows.iter().map(delivery).collect::<Result<_, _>>()?;
+    let deliveries = read(database, asked, delivery).await?;
     Ok(Some((found.message.conversation_id, deliveries)))
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use verbatim_domain::{ConversationId, UserId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Conversation, Page};
 
-use super::rows::select;
+use super::rows::{first, select};
 use crate::lists::Start;
 use crate::rows::{self, MembersByKey, kind, number, word};
 use crate::{Error, Members, PageRequest};
@@ -18,10 +18,12 @@ pub(super) fn one(
     id: &ConversationId,
 ) -> Result<Option<Conversation>, Error> {
     let sql = include_str!("statements/select_conversation.sql");
-    let mut found = select(connection, sql, params![reader.as_str(), id.as_str()])?;
-    let Some(row) = found.pop() else { return Ok(None) };
-    let members = members_of(connection, &[number(&row, 0)?])?;
-    rows::conversation(&row, &members).map(Some)
+    let bounds = params![reader.as_str(), id.as_str()];
+    let Some(found) = first(connection, sql, bounds, |row| rows::conversation(row))? else {
+        return Ok(None);
+    };
+    let members = members_of(connection, &[found.key])?;
+    Ok(Some(found.with(&members)))
 }
 
 pub(super) fn list(
@@ -33,12 +35,11 @@ pub(super) fn list(
     let start = Start::of_conversations(page, journal)?;
     let sql = include_str!("statements/select_conversations.sql");
     let bounds = params![reader.as_str(), start.below as i64, start.rows()];
-    let mut found = select(connection, sql, bounds)?;
-    let next_cursor = start.cut(&mut found, journal, |row| number(row, 7))?;
-    let keys: Vec<u64> = found.iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?;
+    let mut found = select(connection, sql, bounds, |row| rows::conversation(row))?;
+    let next_cursor = start.cut(&mut found, journal, |found| found.last_position);
+    let keys: Vec<u64> = found.iter().map(|found| found.key).collect();
     let members = members_of(connection, &keys)?;
-    let data =
-        found.iter().map(|row| rows::conversation(row, &members)).collect::<Result<_, _>>()?;
+    let data = found.into_iter().map(|found| found.with(&members)).collect();
     Ok(Page { data, next_cursor })
 }
 
@@ -48,7 +49,8 @@ pub(super) fn members_of(connection: &Connection, keys: &[u64]) -> Result<Member
         return Ok(HashMap::new());
     }
     let wanted = serde_json::to_string(keys).map_err(super::store::unavailable)?;
-    rows::members(&select(connection, include_str!("statements/select_members.sql"), [wanted])?)
+    let sql = include_str!("statements/select_members.sql");
+    Ok(rows::by_key(select(connection, sql, [wanted], |row| rows::member(row))?))
 }
 
 pub(super) fn members(
@@ -56,10 +58,10 @@ pub(super) fn members(
     id: &ConversationId,
 ) -> Result<Option<Members>, Error> {
     let sql = "select key, kind from conversations where id = ?";
-    let Some(row) = select(connection, sql, [id.as_str()])?.pop() else { return Ok(None) };
-    let key = number(&row, 0)?;
+    let read = |row: &Row<'_>| Ok((number(row, 0)?, kind(word(row, 1)?)?));
+    let Some((key, kind)) = first(connection, sql, [id.as_str()], read)? else { return Ok(None) };
     let members = members_of(connection, &[key])?.remove(&key).unwrap_or_default();
-    Ok(Some(Members { kind: kind(word(&row, 1)?)?, members }))
+    Ok(Some(Members { kind, members }))
 }
 
 pub(super) fn is_member(
@@ -68,6 +70,6 @@ pub(super) fn is_member(
     user: &UserId,
 ) -> Result<Option<bool>, Error> {
     let sql = include_str!("statements/select_membership.sql");
-    let found = select(connection, sql, params![id.as_str(), user.as_str()])?;
-    found.first().map(|row| Ok(number(row, 0)? != 0)).transpose()
+    let bounds = params![id.as_str(), user.as_str()];
+    first(connection, sql, bounds, |row| Ok(number(row, 0)? != 0))
 }

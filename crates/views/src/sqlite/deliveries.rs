@@ -4,14 +4,14 @@ use rusqlite::Connection;
 use verbatim_domain::{ConversationId, MessageId, UserId};
 use verbatim_protocol::client::Delivery;
 
-use super::rows::select;
+use super::rows::{only, select};
 use crate::Error;
-use crate::rows::{delivery, number};
+use crate::rows::delivery;
 
 /// The user's delivered mark.
 pub(super) fn through(connection: &Connection, user: &UserId) -> Result<u64, Error> {
     let sql = "select coalesce(max(through), 0) from deliveries where user_id = ?";
-    number(&select(connection, sql, [user.as_str()])?[0], 0)
+    only(connection, sql, [user.as_str()])
 }
 
 pub(super) fn of_message(
@@ -20,7 +20,6 @@ pub(super) fn of_message(
 ) -> Result<Option<(ConversationId, Vec<Delivery>)>, Error> {
     let Some(found) = super::messages::one(connection, id)? else { return Ok(None) };
     let sql = include_str!("statements/select_deliveries.sql");
-    let rows = select(connection, sql, [found.position as i64])?;
-    let deliveries = rows.iter().map(delivery).collect::<Result<_, _>>()?;
+    let deliveries = select(connection, sql, [found.position as i64], |row| delivery(row))?;
     Ok(Some((found.message.conversation_id, deliveries)))
 }

@@ -1,11 +1,11 @@
 //! Messages of a conversation, and single ones.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use verbatim_domain::{ConversationId, MessageId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Message, Page};
 
-use super::rows::select;
+use super::rows::{first, select};
 use crate::rows::{self, number};
 use crate::window::Window;
 use crate::{Error, MessageRange, StreamMessage};
@@ -17,27 +17,21 @@ pub(super) fn list(
     range: &MessageRange,
 ) -> Result<Page<Message>, Error> {
     let sql = "select key, last_sequence from conversations where id = ?";
-    let (key, newest) = match select(connection, sql, [id.as_str()])?.first() {
-        Some(row) => (number(row, 0)?, number(row, 1)?),
-        None => (0, 0),
-    };
+    let read = |row: &Row<'_>| Ok((number(row, 0)?, number(row, 1)?));
+    let (key, newest) = first(connection, sql, [id.as_str()], read)?.unwrap_or_default();
     let mut range = range.clone();
     range.page.limit = crate::clamp(range.page.limit);
-    let Window { first, last, next_cursor } = Window::of(&range, journal, key, newest)?;
-    if last < first {
+    let Window { first: oldest, last, next_cursor } = Window::of(&range, journal, key, newest)?;
+    if last < oldest {
         return Ok(Page { data: Vec::new(), next_cursor });
     }
     let sql = include_str!("statements/select_messages.sql");
-    let found = select(connection, sql, params![key as i64, first as i64, last as i64])?;
-    let data = found
-        .iter()
-        .map(|row| rows::message(row, 0).map(|found| found.message))
-        .collect::<Result<_, _>>()?;
+    let bounds = params![key as i64, oldest as i64, last as i64];
+    let data = select(connection, sql, bounds, |row| Ok(rows::message(row, 0)?.message))?;
     Ok(Page { data, next_cursor })
 }
 
 pub(super) fn one(connection: &Connection, id: MessageId) -> Result<Option<StreamMessage>, Error> {
     let sql = include_str!("statements/select_message.sql");
-    let found = select(connection, sql, [&id.0.as_bytes()[..]])?;
-    found.first().map(|row| rows::message(row, 0)).transpose()
+    first(connection, sql, [&id.0.as_bytes()[..]], |row| rows::message(row, 0))
 }

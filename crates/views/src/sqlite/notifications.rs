@@ -5,10 +5,10 @@ use verbatim_domain::{NotificationId, UserId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Notification, Page};
 
-use super::rows::select;
+use super::rows::{only, select};
 use crate::cursor::List;
 use crate::lists::Start;
-use crate::rows::{notification, number, parsed};
+use crate::rows::{notification, parsed};
 use crate::{Error, PageRequest};
 
 pub(super) fn list(
@@ -24,15 +24,15 @@ pub(super) fn list(
         _ => include_str!("statements/select_notifications.sql"),
     };
     let bounds = params![user.as_str(), start.below as i64, start.rows()];
-    let mut found = select(connection, statement, bounds)?;
-    let next_cursor = start.cut(&mut found, journal, |row| number(row, 0))?;
-    let data = found.iter().map(|row| notification(row, user)).collect::<Result<_, _>>()?;
+    let mut found = select(connection, statement, bounds, |row| notification(row, user))?;
+    let next_cursor = start.cut(&mut found, journal, |(position, _)| *position);
+    let data = found.into_iter().map(|(_, notification)| notification).collect();
     Ok(Page { data, next_cursor })
 }
 
 pub(super) fn unread(connection: &Connection, user: &UserId) -> Result<u64, Error> {
     let sql = include_str!("statements/count_unread_notifications.sql");
-    number(&select(connection, sql, [user.as_str()])?[0], 0)
+    only(connection, sql, [user.as_str()])
 }
 
 pub(super) fn foreign(
@@ -41,8 +41,7 @@ pub(super) fn foreign(
     ids: &[NotificationId],
 ) -> Result<Vec<NotificationId>, Error> {
     let sql = include_str!("statements/select_foreign_notifications.sql");
-    let found = select(connection, sql, params![user.as_str(), as_json(ids)])?;
-    found.iter().map(|row| parsed(row, 0)).collect()
+    select(connection, sql, params![user.as_str(), as_json(ids)], |row| parsed(row, 0))
 }
 
 /// A JSON array of the ids in hexadecimal digits, for statements that take many.

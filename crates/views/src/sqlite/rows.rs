@@ -1,10 +1,10 @@
 //! Rows and errors, as the port has them.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Params, Row};
 
 use crate::Error;
-use crate::rows::{Columns, word};
+use crate::rows::{Columns, number, word};
 
 /// `SQLite`'s primary result codes of a damaged file, a broken constraint and a file that is none.
 const DAMAGED: [i32; 3] = [11, 19, 26];
@@ -55,40 +55,59 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-/// A row of a statement that was read.
-pub(super) struct Row(Vec<Value>);
-
-/// All rows that a statement gives.
-pub(super) fn select(
+/// All that a statement gives, each row as `read` makes it.
+pub(super) fn select<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
-) -> Result<Vec<Row>, Error> {
+    mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
     let mut select = connection.prepare_cached(sql)?;
-    let columns = select.column_count();
-    let rows = select.query_map(params, |row| {
-        (0..columns).map(|index| row.get(index)).collect::<Result<_, _>>().map(Row)
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = select.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }
 
-fn unexpected<T>(index: usize, value: &Value) -> Result<T, Error> {
+/// The first that a statement gives, if it gives any.
+pub(super) fn first<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut select = connection.prepare_cached(sql)?;
+    select.query(params)?.next()?.map(read).transpose()
+}
+
+/// The number that a statement always gives.
+pub(super) fn only(connection: &Connection, sql: &str, params: impl Params) -> Result<u64, Error> {
+    let found = first(connection, sql, params, |row| number(row, 0))?;
+    found.ok_or_else(|| Error::Corrupt("a number is missing".to_owned()))
+}
+
+fn unexpected<T>(index: usize, value: ValueRef<'_>) -> Result<T, Error> {
     Err(Error::Corrupt(format!("column {index} holds {}", value.data_type())))
 }
 
-impl Columns for Row {
+impl Columns for Row<'_> {
     fn integer(&self, index: usize) -> Result<Option<i64>, Error> {
-        match &self.0[index] {
-            Value::Null => Ok(None),
-            Value::Integer(value) => Ok(Some(*value)),
+        match self.get_ref(index)? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Integer(value) => Ok(Some(value)),
             other => unexpected(index, other),
         }
     }
 
     fn word(&self, index: usize) -> Result<Option<&str>, Error> {
-        match &self.0[index] {
-            Value::Null => Ok(None),
-            Value::Text(value) => Ok(Some(value)),
+        match self.get_ref(index)? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Text(value) => {
+                let word = str::from_utf8(value);
+                word.map(Some).map_err(|error| Error::Corrupt(format!("column {index}: {error}")))
+            }
             other => unexpected(index, other),
         }
     }
@@ -98,9 +117,9 @@ impl Columns for Row {
     }
 
     fn bytes(&self, index: usize) -> Result<Option<&[u8]>, Error> {
-        match &self.0[index] {
-            Value::Null => Ok(None),
-            Value::Blob(value) => Ok(Some(value)),
+        match self.get_ref(index)? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Blob(value) => Ok(Some(value)),
             other => unexpected(index, other),
         }
     }

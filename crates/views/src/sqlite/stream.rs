@@ -18,7 +18,7 @@ pub(super) fn of_user(
 ) -> Result<Vec<StreamMessage>, Error> {
     let sql = include_str!("statements/select_stream.sql");
     let bounds = params![user.as_str(), signed(after), signed(through), limit];
-    select(connection, sql, bounds)?.iter().map(|row| rows::message(row, 0)).collect()
+    select(connection, sql, bounds, |row| rows::message(row, 0))
 }
 
 pub(super) fn pushes(
@@ -27,9 +27,11 @@ pub(super) fn pushes(
     through: u64,
     limit: u32,
 ) -> Result<Vec<Push>, Error> {
-    let within = |sql| select(connection, sql, params![signed(after), signed(through), limit]);
-    let messages = within(include_str!("statements/select_pushed_messages.sql"))?;
-    let refreshes = within(include_str!("statements/select_refreshes.sql"))?;
-    let members = members_of(connection, &recipients::conversations(&messages)?)?;
-    recipients::pushes(&messages, &refreshes, members, limit)
+    let bounds = params![signed(after), signed(through), limit];
+    let sql = include_str!("statements/select_pushed_messages.sql");
+    let messages = select(connection, sql, bounds, |row| rows::pushed(row))?;
+    let sql = include_str!("statements/select_refreshes.sql");
+    let refreshes = select(connection, sql, bounds, |row| rows::refresh(row))?;
+    let members = members_of(connection, &recipients::conversations(&messages))?;
+    recipients::pushes(messages, refreshes, members, limit)
 }

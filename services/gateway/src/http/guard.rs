@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HeaderMap, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, VARY,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -32,6 +33,8 @@ use crate::rest::{Address, Rest, address};
 const SOCKET_PATH: &str = "/socket.io";
 /// What Engine.IO answers about a session that there isn't (any more).
 const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+/// What is read of the headers of a request that begins a session, here or by Engine.IO.
+const KEPT_HEADERS: [HeaderName; 3] = [AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_KEY];
 /// Engine.IO's packet that ends a session.
 const CLOSE_PACKET: &str = "1";
 
@@ -147,6 +150,7 @@ impl Guard {
             return failure(&Failure::unavailable("The server is shutting down"));
         }
         let link = self.links.open();
+        detach(&mut request);
         request.extensions_mut().insert(Arc::clone(&link));
         if websocket {
             carrier.carry(link);
@@ -221,6 +225,19 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Leaves of a request's head what is asked for, in memory of its own: the head is kept as long as the
+/// session, and would keep the whole buffer that it was read into.
+fn detach(request: &mut Request<RequestBody>) {
+    let kept = KEPT_HEADERS.iter().filter_map(|name| {
+        let value = request.headers().get(name)?.as_bytes();
+        Some((name.clone(), HeaderValue::from_bytes(value).ok()?))
+    });
+    *request.headers_mut() = kept.collect();
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *request.uri_mut() = uri;
+    }
+}
+
 /// The session id in the answer to a polling handshake.
 fn opened(body: &[u8]) -> Option<&str> {
     #[derive(serde::Deserialize)]
@@ -252,6 +269,24 @@ mod tests {
         assert_eq!((query.sid, query.websocket), (Some("abc"), false));
         let query = Query::parse("EIO=4&transport=websocket");
         assert_eq!((query.sid, query.websocket), (None, true));
+    }
+
+    #[test]
+    fn a_detached_head_keeps_nothing_of_what_it_was_read_from() {
+        let read = Bytes::from(b"/socket.io/?EIO=4Bearer abc".to_vec());
+        let body = RequestBody::Own(Full::default());
+        let mut request = Request::new(body);
+        *request.uri_mut() = http::Uri::from_maybe_shared(read.slice(..17)).expect("a URI");
+        let value = HeaderValue::from_maybe_shared(read.slice(17..)).expect("a value");
+        request.headers_mut().insert(AUTHORIZATION, value.clone());
+        request.headers_mut().insert(http::header::COOKIE, value);
+        assert!(!read.is_unique());
+
+        detach(&mut request);
+        assert!(read.is_unique());
+        assert_eq!(request.uri(), "/socket.io/?EIO=4");
+        assert_eq!(request.headers().get(AUTHORIZATION).expect("kept"), "Bearer abc");
+        assert_eq!(request.headers().len(), 1);
     }
 
     #[test]
