@@ -1,14 +1,16 @@
 // A full disk: sends fail with `unavailable`, nothing acknowledged is lost, and it goes on when there is room
-// again. The disk is a small tmpfs, which only root can mount.
+// again; so it is for whatever else is written. The disk is a small tmpfs, which only root can mount.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { Deployment } from './harness/deployment.mjs';
+import { lines } from './harness/events.mjs';
+import { run } from './harness/executable.mjs';
 import { faults } from './harness/history.mjs';
 import { record } from './harness/load.mjs';
 import { conversation, key, user } from './harness/names.mjs';
@@ -17,16 +19,35 @@ import { until } from './harness/until.mjs';
 
 const MEGABYTE = 1_000_000;
 
+/** A disk of this size on which so much is free until `makeRoom`; it is taken away at `end`. */
+class Disk {
+  path = mkdtempSync(join(tmpdir(), 'verbatim-disk-'));
+
+  #ballast = join(this.path, 'ballast');
+
+  constructor(size, free) {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'verbatim-test', this.path]);
+    writeFileSync(this.#ballast, Buffer.alloc(size - free, 1));
+  }
+
+  makeRoom() {
+    rmSync(this.#ballast);
+  }
+
+  end() {
+    execFileSync('umount', [this.path]);
+    rmSync(this.path, { recursive: true });
+  }
+}
+
 describe('a full disk', () => {
-  const disk = mkdtempSync(join(tmpdir(), 'verbatim-disk-'));
-  const ballast = join(disk, 'ballast');
-  const dataDir = join(disk, 'data');
+  let disk;
   let deployment;
 
   before(async () => {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${64 * MEGABYTE}`, 'verbatim-test', disk]);
+    disk = new Disk(64 * MEGABYTE, 12 * MEGABYTE);
+    const dataDir = join(disk.path, 'data');
     mkdirSync(dataDir);
-    writeFileSync(ballast, Buffer.alloc(52 * MEGABYTE, 1));
     deployment = await new Deployment({}, { dataDir }).start();
     // That the disk is full may be said, loudly.
     deployment.allowed = [/^\S+ ERROR /];
@@ -36,8 +57,7 @@ describe('a full disk', () => {
     try {
       await deployment?.end();
     } finally {
-      execFileSync('umount', [disk]);
-      rmSync(disk, { recursive: true });
+      disk.end();
     }
   });
 
@@ -92,7 +112,7 @@ describe('a full disk', () => {
     assert.equal((await deployment.anonymous.get('/healthz')).status, 200);
     assert.ok(a.socket.connected && b.socket.connected);
 
-    rmSync(ballast);
+    disk.makeRoom();
     await until(async () => (await deployment.anonymous.get('/readyz')).status === 200, { timeout: 60_000, what: 'ready again' });
     // Whatever had an unknown outcome is sent again with its key, and is there once.
     for (const payload of failed) assert.equal(await send(payload), undefined);
@@ -112,5 +132,86 @@ describe('a full disk', () => {
     assert.deepEqual(await record(deployment, members), found);
     const again = await deployment.connect(bob, { cursor: start });
     assert.deepEqual(faults({ ...found, attempts, readers: [{ userId: bob, resumes: 'cursor', runs: [again.messages] }] }).slice(0, 20), []);
+  });
+});
+
+describe('a full disk under the checkpoints', () => {
+  let disk;
+  let deployment;
+  let kept;
+
+  before(async () => {
+    disk = new Disk(MEGABYTE, 0);
+    kept = join(disk.path, 'checkpoints');
+    deployment = await new Deployment({ SEAL_CHECKPOINTS_TO: kept, SEAL_EVERY_SECONDS: '1' }).start();
+  });
+
+  after(async () => {
+    try {
+      await deployment?.end();
+    } finally {
+      disk.end();
+    }
+  });
+
+  test('holds nothing up, and each is there once there is room', { timeout: 120_000 }, async () => {
+    const a = await deployment.connect(user('alice'));
+    const admin = await deployment.rest(user('auditor'), { role: 'admin' });
+    const sealed = async () => (await admin.get('/app/audit/checkpoints?limit=200')).body.data.map(({ checkpoint }) => checkpoint).reverse();
+    const say = (content) => a.send({ conversationId: conversation(), targetUserId: user('bob'), content });
+    await say('first');
+    await deployment.log.until(/ WARN .*a checkpoint can't be handed out.*No space left on device/);
+    await say('second');
+    assert.equal(readFileSync(kept, 'utf8'), '');
+    assert.equal((await deployment.anonymous.get('/readyz')).status, 200);
+
+    disk.makeRoom();
+    await deployment.log.until(/checkpoints are handed out again/, { timeout: 60_000 });
+    const before = await sealed();
+    await say('third');
+    const all = await until(async () => {
+      const notes = await sealed();
+      return notes.length > before.length && readFileSync(kept, 'utf8').includes(notes.at(-1)) && notes;
+    }, { what: 'the last checkpoint in the file' });
+    // It begins with the newest of when it could, and from then on none is left out.
+    const file = readFileSync(kept, 'utf8');
+    const first = all.findIndex((note) => file.startsWith(note));
+    assert.ok(first >= 0);
+    assert.ok(all.slice(first).map((note) => `${note}\n`).join('').startsWith(file));
+  });
+});
+
+describe('a full disk under an import', () => {
+  let disk;
+
+  before(() => {
+    disk = new Disk(32 * MEGABYTE, 3 * MEGABYTE);
+  });
+
+  after(() => disk.end());
+
+  test('ends it in so many words, and once there is room it goes on where it was', { timeout: 120_000 }, async () => {
+    const [ann, ben, id] = [user('ann'), user('ben'), conversation()];
+    const folder = mkdtempSync(join(tmpdir(), 'verbatim-import-'));
+    const history = join(folder, 'history.ndjson');
+    const content = 'x'.repeat(1_000);
+    const messages = Array.from({ length: 5_000 }, (_, n) => ({ type: 'message', id: `m${n}`, conversationId: id, senderId: n % 2 ? ann : ben, content, createdAt: '2020-01-01T00:00:00Z' }));
+    const begun = { type: 'conversation', conversationId: id, conversationType: 'direct', memberIds: [ann, ben], createdBy: ann, createdAt: '2019-01-01T00:00:00Z' };
+    writeFileSync(history, [begun, ...messages].map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+    const settings = { VERBATIM_DATA_DIR: join(disk.path, 'data') };
+    const load = () => run(['import', '--format', 'ndjson', history], settings, { timeout: 60_000 });
+
+    const failed = await load();
+    assert.equal(failed.code, 1, failed.stderr);
+    assert.match(failed.stderr, /database or disk is full/);
+    assert.equal(failed.stdout, '');
+
+    disk.makeRoom();
+    const loaded = await load();
+    assert.equal(loaded.code, 0, loaded.stderr);
+    const { stdout } = await run(['replay', '--type', 'MessageSent'], settings, { timeout: 60_000 });
+    const sequences = lines(stdout).map(({ payload }) => payload.sequence);
+    assert.deepEqual(sequences, Array.from({ length: messages.length }, (_, n) => n + 1));
+    rmSync(folder, { recursive: true });
   });
 });

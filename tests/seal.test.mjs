@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -312,6 +314,64 @@ c.executescript(sys.argv[2])`;
       assert.match(stdout, /^position 21: the events from there on were removed/m);
       // Without it, nothing is left to hold the log against.
       assert.equal((await command(['verify'], settings)).code, 3);
+    });
+  });
+});
+
+describe('checkpoints over https', { skip: isCluster && 'it is the same in both forms' }, () => {
+  const notes = [];
+  const [key, authority] = [fresh('.key'), fresh('.crt')];
+  let server;
+  let url;
+
+  before(async () => {
+    // A certificate of an authority that the system doesn't know.
+    const [authorityKey, request, certificate, extensions] = [fresh('.key'), fresh('.csr'), fresh('.crt'), fresh('.ext')];
+    const openssl = (...args) => execFileSync('openssl', args, { stdio: 'ignore' });
+    writeFileSync(extensions, 'subjectAltName=DNS:localhost\n');
+    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=an authority', '-keyout', authorityKey, '-out', authority);
+    openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-keyout', key, '-out', request);
+    openssl('x509', '-req', '-in', request, '-CA', authority, '-CAkey', authorityKey, '-CAcreateserial', '-days', '1', '-extfile', extensions, '-out', certificate);
+    server = createServer({ key: readFileSync(key), cert: readFileSync(certificate) }, (asked, answer) => {
+      let body = '';
+      asked.setEncoding('utf8').on('data', (more) => (body += more)).on('end', () => {
+        notes.push(body);
+        answer.writeHead(204).end();
+      });
+    });
+    await once(server.listen(0, 'localhost'), 'listening');
+    url = `https://localhost:${server.address().port}/a-secret-path`;
+  });
+
+  after(() => server.close());
+
+  async function sealing(settings, work) {
+    const deployment = await new Deployment({ SEAL_CHECKPOINTS_TO: url, SEAL_EVERY_SECONDS: '1', ...settings }).start();
+    try {
+      const client = await deployment.connect(user('ann'));
+      await client.send({ conversationId: conversation(), targetUserId: user('ben'), content: 'Hello!' });
+      await work(deployment);
+    } finally {
+      await deployment.end();
+    }
+  }
+
+  test('reach nobody whose certificate is not trusted, which is said without the path', async () => {
+    await sealing({}, async ({ log }) => {
+      const said = await log.until(/ WARN .*a checkpoint can't be handed out/);
+      assert.match(said, /localhost/);
+      assert.match(said, /certificate/);
+      assert.doesNotMatch(log.text, /a-secret-path/);
+    });
+    assert.deepEqual(notes, []);
+  });
+
+  test('arrive where it is', async () => {
+    await sealing({ SSL_CERT_FILE: authority }, async (deployment) => {
+      const admin = await deployment.rest(user('auditor'), { role: 'admin' });
+      const [note] = await until(() => notes.length > 0 && notes, { what: 'a checkpoint' });
+      const { data } = (await admin.get('/app/audit/checkpoints?limit=200')).body;
+      assert.ok(data.some(({ checkpoint }) => checkpoint === note));
     });
   });
 });

@@ -31,8 +31,8 @@ pub struct Events {
     /// Of the senders, by their pairs; without them nobody can read what they say.
     keys: Vec<Arc<SubjectKey>>,
     conversations: HashMap<usize, Spoken>,
-    /// How many events the recipients' inboxes have, by their pairs.
-    inboxes: HashMap<usize, u64>,
+    /// How many events inboxes have, by their owners.
+    inboxes: HashMap<UserId, u64>,
     messages: usize,
     position: u64,
     /// Of a message that was begun.
@@ -127,10 +127,23 @@ impl Events {
     pub fn received(&mut self) -> anyhow::Result<Vec<Arc<Recorded>>> {
         let Some(last) = self.messages.checked_sub(1) else { return Ok(Vec::new()) };
         let pair = last / self.in_a_row % self.cast.conversations() % self.cast.pairs;
-        let user: UserId = self.cast.recipient(pair).parse()?;
+        self.received_by(&self.cast.recipient(pair))
+    }
+
+    /// That the senders have received everything: their own messages.
+    pub fn received_by_senders(&mut self) -> anyhow::Result<Vec<Arc<Recorded>>> {
+        let mut events = Vec::new();
+        for pair in 0..self.cast.pairs {
+            events.append(&mut self.received_by(&self.cast.sender(pair))?);
+        }
+        Ok(events)
+    }
+
+    fn received_by(&mut self, user: &str) -> anyhow::Result<Vec<Arc<Recorded>>> {
+        let user: UserId = user.parse()?;
         let (through, outcome) = (self.position, DeliveryOutcome::Acknowledged);
         let event = InboxEvent::DeliveryAdvanced(DeliveryAdvanced { through, outcome });
-        let sequence = self.inboxes.entry(pair).or_default();
+        let sequence = self.inboxes.entry(user.clone()).or_default();
         let expected = *sequence;
         *sequence += 1;
         let stream = StreamId::inbox(&user);

@@ -65,6 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
             journal.import(std::mem::take(&mut batch)).await?;
         }
     }
+    batch.append(&mut events.received_by_senders()?);
     journal.import(batch).await?;
     journal.save_snapshots(events.snapshots()?).await?;
     journal.close().await?;
@@ -87,11 +88,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path().join("data");
         let report = run(args(folder.clone())).await.expect("filled");
-        // Three starts of three events, seven messages, and that three people have them.
-        assert_eq!(report.events, 9 + 7 + 3);
+        // Three starts of three events, seven messages, and that six people have them.
+        assert_eq!(report.events, 9 + 7 + 6);
         let journal = SqliteJournal::open(&folder.join("journal.sqlite")).await.expect("opened");
         assert_eq!(journal.head().await.expect("its head"), report.events);
-        assert_eq!(journal.read_after(0, 100).await.expect("events").len(), 19);
+        assert_eq!(journal.read_after(0, 100).await.expect("events").len(), 22);
         let again = run(args(folder)).await.expect_err("refused").to_string();
         assert!(again.contains("is there already"), "{again}");
     }

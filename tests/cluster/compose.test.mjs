@@ -2,7 +2,10 @@
 // login a role, nginx with our configuration in front of two gateways, ending TLS.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { Client, TRANSPORTS } from '../harness/client.mjs';
@@ -23,6 +26,8 @@ describe('what compose.yaml starts', () => {
     environment: Object.fromEntries(Object.entries(PASSWORDS).map(([role, password]) => [`NATS_${role.toUpperCase()}_PASSWORD`, password])),
   });
   nats.config = text('deploy/nats/nats.conf').replace(/^port: .*$/m, '').replace(/^http: .*$/m, '').replace('/data', nats.folder);
+  const folder = mkdtempSync(join(tmpdir(), 'verbatim-compose-'));
+  const sealKey = join(folder, 'seal_key.pem');
   const log = new Log();
   const processes = [];
   let nginx;
@@ -39,10 +44,12 @@ describe('what compose.yaml starts', () => {
       VERBATIM_LISTEN: '127.0.0.1:0',
       ...(role === 'gateway' ? { JWT_SECRET: SECRET, TRUSTED_PROXIES: '127.0.0.0/8' } : {}),
       ...(role === 'aggregate' ? {} : { MASTER_KEY }),
+      ...(role === 'projection' ? { SEAL_KEY_FILE: sealKey } : {}),
     }, '/', log);
   }
 
   before(async () => {
+    execFileSync('openssl', ['genpkey', '-algorithm', 'ed25519', '-out', sealKey]);
     await Promise.all([postgres.start(), nats.start()]);
     const migrated = await run(['migrate'], { DATABASE_URL: postgres.url });
     assert.equal(migrated.code, 0, migrated.stderr);
@@ -66,6 +73,7 @@ describe('what compose.yaml starts', () => {
       assert.deepEqual(log.faults(), []);
       assert.deepEqual(log.matching(/permissions? violation/i), []);
     } finally {
+      rmSync(folder, { recursive: true });
       await Promise.all([postgres.end(), nats.end(), nginx?.end()]);
     }
   });
@@ -93,6 +101,15 @@ describe('what compose.yaml starts', () => {
       }).on('error', reject);
     });
     assert.equal(answer.data.websocketUrl, `wss://localhost:${nginx.port}`);
+  });
+
+  test('seals the log', { timeout: 60_000 }, async () => {
+    const [ann, id] = [user('ann'), conversation()];
+    const url = `https://localhost:${nginx.port}`;
+    const client = await Client.connect(url, { token: await token(ann), ca: nginx.certificate });
+    await client.send({ conversationId: id, targetUserId: user('ben'), content: 'Hello!' });
+    client.close();
+    await until(async () => (await run(['verify'], { DATABASE_URL: postgres.url, SEAL_KEY_FILE: sealKey })).code === 0, { timeout: 40_000, what: 'a seal that holds' });
   });
 
   test('keeps roles apart: a wrong password is refused with the setting named', async () => {

@@ -188,6 +188,8 @@ impl<'s> Verification<'s> {
             }
             progress(self.tree.size(), self.end);
         }
+        // What stands at the last position as well, if that was a page's last.
+        self.take_all(&page).await?;
         self.end_of_log()?;
         self.sound.events = self.tree.size();
         self.sound.sealed = self.own_fitted.max(self.outside_fitted);
@@ -198,7 +200,8 @@ impl<'s> Verification<'s> {
     /// Takes in the rows of a page, as far as they are to be looked at.
     async fn take_all(&mut self, page: &[Row]) -> Result<(), Failed> {
         for row in page {
-            if self.tree.size() == self.end {
+            // Those beyond have come since.
+            if row.position > self.end as i64 {
                 break;
             }
             self.take(row).await?;

@@ -6,7 +6,8 @@ use verbatim_postgres::Database;
 use verbatim_postgres::testing::TestDatabase;
 
 use super::stage_tests;
-use super::world::Stage;
+use super::tampering::INSERT;
+use super::world::{Stage, World};
 use crate::{PostgresSeal, Store};
 
 struct Server {
@@ -66,3 +67,17 @@ impl Stage for Server {
 }
 
 stage_tests!(Server);
+
+/// `SQLite`'s positions are where its rows lie, so there none can have two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_row_at_a_position_is_named() {
+    // At the end of a page, and of the log, it comes last of all.
+    for (events, at) in [(60, 30), (60, 60), (64, 64)] {
+        let world = World::<Server>::sealed(events).await;
+        let second = INSERT.replace("{at}", &at.to_string());
+        let sql = format!("alter table {{events}} drop constraint events_position; {second}");
+        world.stage.alter_journal(&sql).await;
+        let found = world.found().await;
+        assert!(found.starts_with(&format!("position {at}: ")), "{found}");
+    }
+}

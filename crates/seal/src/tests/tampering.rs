@@ -73,7 +73,8 @@ pub async fn an_event_that_was_removed_with_the_rest_moved_up_is_named<S: Stage>
     assert_eq!(found, "position 20: 3 events were removed, and those after them moved up");
 }
 
-const INSERT: &str = "insert into {events} (aggregate_type, aggregate_id, sequence, event_type,
+pub(super) const INSERT: &str =
+    "insert into {events} (aggregate_type, aggregate_id, sequence, event_type,
     event_version, payload, metadata, position, recorded_at)
     select aggregate_type, aggregate_id, 1, event_type, event_version, payload, metadata, {at},
         recorded_at

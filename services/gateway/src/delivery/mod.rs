@@ -45,8 +45,9 @@ const FRESH: Duration = Duration::from_secs(5);
 const GAP_PAGE: u32 = 500;
 /// How long the views may take to reach a position, before it is tried again.
 const VIEWS_WAIT: Duration = Duration::from_secs(2);
-/// How many sockets read what they missed at once.
-const READERS: usize = 16;
+/// How many sockets read what they missed at once: fewer than the views have connections where they are
+/// a file, so that pushes and requests don't wait behind those.
+const READERS: usize = 2;
 
 /// The way outwards.
 pub(crate) struct Delivery {
