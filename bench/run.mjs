@@ -47,7 +47,7 @@ async function measure(round, name, row, server) {
     report = await load(server, row);
   } catch (error) {
     // Servers do end connections. Those who are measured must not; none has a figure here.
-    const why = error.message.split('\n')[1] ?? error.message;
+    const why = error.message.split('\n')[1] || error.message;
     if (VERBATIM.includes(name)) faults.push(`${name}, ${row.name}: ${why}`);
     console.error(`${round + 1}/${rounds} ${name}, ${row.name}: no figure: ${why}`);
     return;

@@ -57,7 +57,7 @@ describe('a full disk', () => {
     try {
       await deployment?.end();
     } finally {
-      disk.end();
+      disk?.end();
     }
   });
 
@@ -150,7 +150,7 @@ describe('a full disk under the checkpoints', () => {
     try {
       await deployment?.end();
     } finally {
-      disk.end();
+      disk?.end();
     }
   });
 
@@ -188,7 +188,7 @@ describe('a full disk under an import', () => {
     disk = new Disk(32 * MEGABYTE, 3 * MEGABYTE);
   });
 
-  after(() => disk.end());
+  after(() => disk?.end());
 
   test('ends it in so many words, and once there is room it goes on where it was', { timeout: 120_000 }, async () => {
     const [ann, ben, id] = [user('ann'), user('ben'), conversation()];

@@ -109,9 +109,9 @@ impl Delivery {
         while *after < through {
             let from = *after;
             let page = self.retried(session, "views", || async move {
+                views.reached(through, VIEWS_WAIT).await?;
                 // Held for one page only, so that slow readers hold nobody up.
                 let _reader = self.readers.acquire().await;
-                views.reached(through, VIEWS_WAIT).await?;
                 views.stream(session.user(), from, through, PAGE, others_only).await
             });
             let mut page = page.await?;

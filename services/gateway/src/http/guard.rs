@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, CONTENT_TYPE, HeaderMap,
-    HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, VARY,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, HeaderMap, HeaderName,
+    HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, VARY,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -33,8 +33,8 @@ use crate::rest::{Address, Rest, address};
 const SOCKET_PATH: &str = "/socket.io";
 /// What Engine.IO answers about a session that there isn't (any more).
 const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
-/// What is read of the headers of a request that begins a session, here or by Engine.IO.
-const KEPT_HEADERS: [HeaderName; 3] = [AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_KEY];
+/// What is read of the headers of a request that lasts as long as its session, here or by Engine.IO.
+const KEPT_HEADERS: [HeaderName; 2] = [AUTHORIZATION, SEC_WEBSOCKET_KEY];
 /// Engine.IO's packet that ends a session.
 const CLOSE_PACKET: &str = "1";
 
@@ -170,7 +170,7 @@ impl Guard {
     /// A request of a session that has begun.
     async fn go_on(
         &self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         carrier: &Carrier,
         sid: &str,
         websocket: bool,
@@ -178,6 +178,7 @@ impl Guard {
         // Of a WebSocket's own session, or of none: Engine.IO says which.
         let Some(link) = self.links.get(sid) else { return self.ask(request).await };
         if websocket {
+            detach(&mut request);
             link.upgrading();
             carrier.carry(link);
             return self.ask(request).await;
@@ -225,8 +226,9 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Leaves of a request's head what is asked for, in memory of its own: the head is kept as long as the
-/// session, and would keep the whole buffer that it was read into.
+/// Leaves of a request's head what is asked for, in memory of its own: the head of one that begins a
+/// session or becomes a WebSocket is kept as long as that, and would keep the whole buffer that it was
+/// read into.
 fn detach(request: &mut Request<RequestBody>) {
     let kept = KEPT_HEADERS.iter().filter_map(|name| {
         let value = request.headers().get(name)?.as_bytes();
