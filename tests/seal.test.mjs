@@ -13,6 +13,7 @@ import { deploy, Deployment, isCluster } from './harness/deployment.mjs';
 import { lines } from './harness/events.mjs';
 import { run } from './harness/executable.mjs';
 import { conversation, user } from './harness/names.mjs';
+import { makeSealKey } from './harness/tokens.mjs';
 import { until } from './harness/until.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'verbatim-seal-'));
@@ -24,7 +25,7 @@ const fresh = (ending = '') => join(folder, `${(made += 1)}${ending}`);
 
 function newKey() {
   const file = fresh('.pem');
-  execFileSync('openssl', ['genpkey', '-algorithm', 'ed25519', '-out', file]);
+  makeSealKey(file);
   return file;
 }
 

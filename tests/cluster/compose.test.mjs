@@ -2,7 +2,6 @@
 // login a role, nginx with our configuration in front of two gateways, ending TLS.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +13,7 @@ import { Log } from '../harness/log.mjs';
 import { conversation, user } from '../harness/names.mjs';
 import { Process } from '../harness/process.mjs';
 import { Nats, Nginx, Postgres } from '../harness/servers.mjs';
-import { MASTER_KEY, SECRET, token } from '../harness/tokens.mjs';
+import { MASTER_KEY, SECRET, makeSealKey, token } from '../harness/tokens.mjs';
 import { until } from '../harness/until.mjs';
 
 const text = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
@@ -49,7 +48,7 @@ describe('what compose.yaml starts', () => {
   }
 
   before(async () => {
-    execFileSync('openssl', ['genpkey', '-algorithm', 'ed25519', '-out', sealKey]);
+    makeSealKey(sealKey);
     await Promise.all([postgres.start(), nats.start()]);
     const migrated = await run(['migrate'], { DATABASE_URL: postgres.url });
     assert.equal(migrated.code, 0, migrated.stderr);

@@ -1,4 +1,6 @@
-// Tokens as a product's own login would make them.
+// Tokens as a product's own login would make them, and keys as an operator would.
+
+import { execFileSync } from 'node:child_process';
 
 import { SignJWT } from 'jose';
 
@@ -6,6 +8,9 @@ export const SECRET = 'end-to-end-secret-of-more-than-32-bytes';
 
 /** What the servers of a cluster wrap the keys of personal content with. */
 export const MASTER_KEY = '5e'.repeat(32);
+
+/** A key file that a log is sealed with. */
+export const makeSealKey = (file) => execFileSync('openssl', ['genpkey', '-algorithm', 'ed25519', '-out', file]);
 
 export const now = () => Math.floor(Date.now() / 1_000);
 

@@ -20,12 +20,11 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
-use verbatim_sqlite::{Database, Durability};
+use verbatim_sqlite::{Database, Durability, select};
 
 pub use backup::{Summary, restore, verify};
 use error::Failed;
 pub use reading::SqliteLog;
-use reading::read_all;
 use rows::{find_command, recorded};
 use writer::{Work, Writer};
 
@@ -102,7 +101,7 @@ impl SqliteJournal {
     async fn read_positions(&self, positions: &[u64]) -> Result<Vec<Arc<Recorded>>, Failed> {
         let positions = serde_json::to_string(positions).expect("numbers are JSON");
         let reading = self.database.readers().read(move |connection| {
-            read_all(connection, include_str!("sqlite/read_positions.sql"), [positions], recorded)
+            select(connection, include_str!("sqlite/read_positions.sql"), [positions], recorded)
         });
         reading.await
     }

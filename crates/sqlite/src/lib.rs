@@ -22,7 +22,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection as _};
 
 use folding::Folding;
-pub use readers::{ReadError, Readers};
+pub use readers::{ReadError, Readers, select};
 use writer::Writer;
 pub use writer::{Closed, Place};
 

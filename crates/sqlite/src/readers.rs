@@ -117,8 +117,7 @@ impl Readers {
         read: impl Fn(&Row<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<Vec<T>, ReadError> {
         let reading = self.read(move |connection| {
-            let mut select = connection.prepare_cached(sql.as_ref())?;
-            select.query_map(params, read)?.collect::<Result<_, _>>().map_err(ReadError::from)
+            Ok::<_, ReadError>(select(connection, sql.as_ref(), params, read)?)
         });
         reading.await
     }
@@ -149,6 +148,25 @@ impl Shared {
         self.idle().push(connection);
         drop(place);
     }
+}
+
+/// All that a statement finds, each row as `read` makes it.
+///
+/// # Errors
+/// `SQLite`'s; what `read` gives.
+pub fn select<T, E: From<Error>>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, E>,
+) -> Result<Vec<T>, E> {
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }
 
 pub(crate) fn connect(path: &Path) -> Result<Connection, Error> {

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{OptionalExtension, params};
 use verbatim_domain::StreamId;
 use verbatim_protocol::{JournalId, Recorded};
-use verbatim_sqlite::Readers;
+use verbatim_sqlite::{Readers, select};
 
 use super::rows::{as_stored, recorded};
 use super::{Failed, MIGRATIONS};
@@ -95,7 +95,7 @@ pub(super) async fn after(
     let after = after.min(LAST);
     let reading = readers.read(move |connection| {
         let bounds = params![after as i64, limit as i64];
-        read_all(connection, include_str!("read_after.sql"), bounds, recorded)
+        select(connection, include_str!("read_after.sql"), bounds, recorded)
     });
     page(reading.await?, after, |event| event.position)
 }
@@ -107,7 +107,7 @@ pub(super) async fn rows_after(
 ) -> Result<Vec<Row>, Error> {
     let reading = readers.read(move |connection| {
         let bounds = params![after, limit as i64];
-        read_all(connection, include_str!("read_after.sql"), bounds, as_stored)
+        select(connection, include_str!("read_after.sql"), bounds, as_stored)
     });
     Ok(reading.await?)
 }
@@ -124,23 +124,7 @@ pub(super) async fn of_stream(
     let reading = readers.read(move |connection| {
         let StreamId { aggregate_type, aggregate_id } = &stream;
         let bounds = params![aggregate_type.as_str(), &**aggregate_id, after as i64, limit as i64];
-        read_all(connection, sql, bounds, recorded)
+        select(connection, sql, bounds, recorded)
     });
     page(reading.await?, after, |event| event.sequence)
-}
-
-/// All that a statement finds, read as `read` does.
-pub(super) fn read_all<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: fn(&rusqlite::Row<'_>) -> Result<T, Failed>,
-) -> Result<Vec<T>, Failed> {
-    let mut select = connection.prepare_cached(sql)?;
-    let mut rows = select.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
 }

@@ -6,8 +6,9 @@ use rusqlite::{Connection, Row, params};
 use verbatim_domain::{ConversationId, UserId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Conversation, Page};
+use verbatim_sqlite::select;
 
-use super::rows::{first, select};
+use super::rows::first;
 use crate::lists::Start;
 use crate::rows::{self, MembersByKey, kind, number, word};
 use crate::{Error, Members, PageRequest};

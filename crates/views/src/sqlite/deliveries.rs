@@ -3,8 +3,9 @@
 use rusqlite::Connection;
 use verbatim_domain::{ConversationId, MessageId, UserId};
 use verbatim_protocol::client::Delivery;
+use verbatim_sqlite::select;
 
-use super::rows::{only, select};
+use super::rows::only;
 use crate::Error;
 use crate::rows::delivery;
 

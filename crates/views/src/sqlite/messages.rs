@@ -4,8 +4,9 @@ use rusqlite::{Connection, Row, params};
 use verbatim_domain::{ConversationId, MessageId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Message, Page};
+use verbatim_sqlite::select;
 
-use super::rows::{first, select};
+use super::rows::first;
 use crate::rows::{self, number};
 use crate::window::Window;
 use crate::{Error, MessageRange, StreamMessage};
@@ -27,7 +28,8 @@ pub(super) fn list(
     }
     let sql = include_str!("statements/select_messages.sql");
     let bounds = params![key as i64, oldest as i64, last as i64];
-    let data = select(connection, sql, bounds, |row| Ok(rows::message(row, 0)?.message))?;
+    let message = |row: &Row<'_>| rows::message(row, 0).map(|found| found.message);
+    let data = select(connection, sql, bounds, message)?;
     Ok(Page { data, next_cursor })
 }
 

@@ -4,8 +4,9 @@ use rusqlite::{Connection, params};
 use verbatim_domain::{NotificationId, UserId};
 use verbatim_protocol::JournalId;
 use verbatim_protocol::client::{Notification, Page};
+use verbatim_sqlite::select;
 
-use super::rows::{only, select};
+use super::rows::only;
 use crate::cursor::List;
 use crate::lists::Start;
 use crate::rows::{notification, parsed};

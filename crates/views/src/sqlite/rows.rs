@@ -55,22 +55,6 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-/// All that a statement gives, each row as `read` makes it.
-pub(super) fn select<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-    mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let mut select = connection.prepare_cached(sql)?;
-    let mut rows = select.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
 /// The first that a statement gives, if it gives any.
 pub(super) fn first<T>(
     connection: &Connection,

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, params};
 use verbatim_domain::UserId;
 use verbatim_protocol::Push;
+use verbatim_sqlite::select;
 
 use super::conversations::members_of;
-use super::rows::select;
 use crate::rows::{self, signed};
 use crate::{Error, StreamMessage, recipients};
 
