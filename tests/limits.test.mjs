@@ -402,6 +402,22 @@ describe('sockets of one user', () => {
   });
 });
 
+describe('all who come back at once', () => {
+  const deployment = deploy();
+
+  test('are let in by the system, before the server has time for them', async () => {
+    deployment.signal('SIGSTOP');
+    const came = Array.from({ length: 1_000 }, () => new Tcp(deployment.url()));
+    try {
+      await until(() => came.every(({ socket }) => !socket.connecting), { what: 'a thousand connections' });
+    } finally {
+      deployment.signal('SIGCONT');
+      for (const { socket } of came) socket.destroy();
+    }
+    await deployment.connect(user());
+  });
+});
+
 describe('who does not authenticate', () => {
   const deployment = deploy({ AUTH_TIMEOUT_SECONDS: '1' });
 

@@ -21,7 +21,7 @@ use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{AckSender, Data, SocketRef};
 use socketioxide::handler::{ConnectHandler, FromMessageParts, MessageHandler, Value};
 use socketioxide::socket::Socket;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -224,7 +224,10 @@ fn connect(socket: &SocketRef, hub: &Arc<Hub>) {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
-        let listener = TcpListener::bind(args.listen).await?;
+        // A limit that takes in fewer at once than what it limits would be none.
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(args.listen)?;
+        let listener = socket.listen(4_096)?;
         println!("listens on {}", listener.local_addr()?);
         serve(listener, &args.secret, args.fault).await
     })

@@ -121,7 +121,7 @@ pub trait Views: Send + Sync + 'static {
     /// [`Error::Behind`] after `within`.
     async fn reached(&self, position: u64, within: Duration) -> Result<(), Error>;
 
-    /// Resolves once somebody waits for more than the views show. For ever where that can't be known.
+    /// Resolves once somebody waits for more than the views show. Never where that can't be known.
     async fn wanted(&self) {
         std::future::pending::<()>().await;
     }

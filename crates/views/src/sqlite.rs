@@ -81,7 +81,7 @@ impl Views for SqliteViews {
     }
 
     async fn wanted(&self) {
-        self.store.wanted.notified().await;
+        self.store.wanted().await;
     }
 
     async fn conversation(

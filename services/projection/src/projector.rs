@@ -33,9 +33,14 @@ pub(crate) async fn run(
     let mut tail = Tail::new(&ports, &settings, checkpoint);
     let projector = Projector { views: ports.views, metrics };
     while let Some(batch) = shutdown.run_until_cancelled(tail.next()).await {
+        let batch = batch?;
         // A write under way is finished even if the shutdown comes meanwhile.
         let begun = Instant::now();
-        projector.apply(&batch?, tail.head(), &shutdown).await?;
+        projector.apply(&batch, tail.head(), &shutdown).await?;
+        if batch.len() >= settings.batch_events {
+            // There are more than can be written together.
+            continue;
+        }
         let rest = rest(&*projector.views, begun.elapsed(), settings.longest_rest);
         shutdown.run_until_cancelled(rest).await;
     }

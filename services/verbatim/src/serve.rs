@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use verbatim_gateway::settings::TokenKey;
 
@@ -20,6 +20,10 @@ use crate::settings::{self, Form, Serve};
 
 /// HS256 is no stronger than its secret; RFC 7518 asks for as many bits as the hash has.
 const STRONG_SECRET_BYTES: usize = 32;
+
+/// How many connections may wait to be accepted, as far as the system lets them (`net.core.somaxconn`).
+/// When all come back at once, one too many is dropped, and tried again only after a second.
+const BACKLOG: u32 = 4_096;
 
 /// How long the services behind the gateway may take to finish once it has.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,10 +49,15 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     result
 }
 
-async fn listen(settings: &Serve) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("VERBATIM_LISTEN: cannot listen on {}", settings.listen))
+fn listen(settings: &Serve) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let address = settings.listen;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("VERBATIM_LISTEN: cannot listen on {}", settings.listen))
 }
 
 /// The signals that ask the process to end.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use sqlx::migrate::MigrateError;
-use tokio::sync::{Notify, RwLock, watch};
+use tokio::sync::{RwLock, watch};
 use verbatim_protocol::{JournalId, Recorded};
 use verbatim_sqlite::{Closed, Database, Durability, OpenError};
 
@@ -36,8 +36,8 @@ pub(super) struct Store {
     /// holds it alone.
     pub slot: Arc<RwLock<Option<Database>>>,
     pub checkpoint: Arc<watch::Sender<u64>>,
-    /// Told when somebody waits for more than the checkpoint.
-    pub wanted: Arc<Notify>,
+    /// The highest position that somebody has waited for.
+    wanted: Arc<watch::Sender<u64>>,
     pub fold_after: u64,
 }
 
@@ -48,7 +48,7 @@ impl Store {
         Ok(Self {
             slot: Arc::new(RwLock::new(Some(database))),
             checkpoint: Arc::new(watch::Sender::new(checkpoint)),
-            wanted: Arc::default(),
+            wanted: Arc::new(watch::Sender::new(0)),
             fold_after,
         })
     }
@@ -86,13 +86,24 @@ impl Store {
         if self.checkpoint() >= position {
             return Ok(());
         }
-        self.wanted.notify_one();
+        self.wanted.send_if_modified(|wanted| {
+            let is_more = position > *wanted;
+            *wanted = position.max(*wanted);
+            is_more
+        });
         let mut checkpoint = self.checkpoint.subscribe();
         let reached = checkpoint.wait_for(|checkpoint| *checkpoint >= position);
         match tokio::time::timeout(within, reached).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Error::Behind),
         }
+    }
+
+    /// See [`Views::wanted`](crate::Views::wanted).
+    pub async fn wanted(&self) {
+        let mut wanted = self.wanted.subscribe();
+        let more = wanted.wait_for(|wanted| *wanted > self.checkpoint()).await;
+        more.expect("the sender is this object's");
     }
 
     /// Closes the file once nobody uses it any more; later calls find it unavailable.

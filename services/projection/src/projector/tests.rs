@@ -48,6 +48,17 @@ async fn a_pause_is_as_long_as_the_write_asks_for_and_over_when_somebody_waits()
 }
 
 #[tokio::test]
+async fn there_is_no_pause_while_more_waits_than_is_written_together() {
+    let world = World::new();
+    world.record((0..5).map(|_| said("c", "ann")).collect());
+    let longest_rest = Duration::from_hours(1);
+    let (stop, task) = start(&world, Settings { batch_events: 2, longest_rest, ..settings() });
+    world.until("the views have all", || world.views.checkpoint() == 5).await;
+    stop.cancel();
+    task.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
 async fn views_that_fail_for_a_while_get_every_event() {
     let world = World::new();
     world.views.faults.set_down(true);

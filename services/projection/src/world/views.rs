@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use verbatim_domain::{
     ConversationEvent, ConversationId, Event, InboxEvent, MessageId, NotificationId, StreamId,
     UserId,
@@ -18,7 +18,7 @@ use super::Faults;
 pub(crate) struct MemoryViews {
     events: Mutex<Vec<Arc<Recorded>>>,
     checkpoint: watch::Sender<u64>,
-    wanted: Notify,
+    wanted: watch::Sender<u64>,
     pub faults: Faults,
     /// Questions whether a position was reached.
     pub waits: Faults,
@@ -31,7 +31,7 @@ impl MemoryViews {
         Self {
             events: Mutex::default(),
             checkpoint: watch::Sender::new(0),
-            wanted: Notify::new(),
+            wanted: watch::Sender::new(0),
             faults: Faults::default(),
             waits: Faults::default(),
             corrupt: AtomicBool::new(false),
@@ -105,7 +105,7 @@ impl Views for MemoryViews {
         let waited = self.waits.check().map_err(Error::Unavailable);
         self.changes.send_replace(());
         waited?;
-        self.wanted.notify_one();
+        self.wanted.send_modify(|wanted| *wanted = position.max(*wanted));
         let mut checkpoint = self.checkpoint.subscribe();
         let reached = checkpoint.wait_for(|checkpoint| *checkpoint >= position);
         tokio::time::timeout(within, reached).await.map_err(|_| Error::Behind)?.ok();
@@ -113,7 +113,8 @@ impl Views for MemoryViews {
     }
 
     async fn wanted(&self) {
-        self.wanted.notified().await;
+        let mut wanted = self.wanted.subscribe();
+        wanted.wait_for(|wanted| *wanted > self.checkpoint()).await.expect("the sender is here");
     }
 
     async fn conversation(

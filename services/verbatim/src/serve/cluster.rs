@@ -101,7 +101,7 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
         None
     };
 
-    let listener = super::listen(&settings).await?;
+    let listener = super::listen(&settings)?;
     banner(&listener, cluster)?;
 
     // The gateway ends first, then those that it needs.
