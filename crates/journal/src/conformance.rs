@@ -71,6 +71,7 @@ macro_rules! conformance_tests {
             a_command_is_found_by_its_key
             a_journal_is_the_same_when_opened_again
             a_newer_snapshot_replaces_an_older_one
+            aggregates_are_loaded_from_their_snapshots_on
             a_copy_has_the_version_and_the_bytes_that_were_stored
         }
     };

@@ -67,6 +67,15 @@ pub struct Snapshot {
     pub state: String,
 }
 
+/// What an aggregate's state is made of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Latest {
+    /// The newest.
+    pub snapshot: Option<Snapshot>,
+    /// The events above it, ascending; more may follow.
+    pub events: Vec<Arc<Recorded>>,
+}
+
 /// Why the journal didn't answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -153,11 +162,11 @@ pub trait Journal: Log {
     /// [`Error`].
     async fn find_by_key(&self, key: &CommandKey) -> Result<Option<Arc<Recorded>>, Error>;
 
-    /// The newest snapshot of an aggregate, if any.
+    /// For each of these streams, in their order, the newest snapshot, and up to `limit` events above it.
     ///
     /// # Errors
-    /// [`Error`].
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error>;
+    /// [`Error`]; what can't be read of one stream keeps the others from being read.
+    async fn load(&self, streams: &[StreamId], limit: usize) -> Result<Vec<Latest>, Error>;
 
     /// Stores snapshots in place of older ones of the same aggregates.
     ///

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use verbatim_domain::StreamId;
@@ -33,7 +34,7 @@ use writer::{Work, Writer};
 
 use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Journal, LaneProgress, Log, Row, Rows, Snapshot};
+use crate::{Append, Appended, Error, Journal, LaneProgress, Latest, Log, Row, Rows, Snapshot};
 
 /// Requests that wait for the writer; the next waits for room.
 const QUEUE: usize = 256;
@@ -103,6 +104,11 @@ impl PostgresJournal {
 
 fn closed() -> Error {
     Error::Unavailable("the journal is closed".into())
+}
+
+/// Which of the arrays' entries a row is of.
+fn ordinality(row: &PgRow) -> Result<usize, Failed> {
+    Ok(row.try_get::<i64, _>(0)? as usize - 1)
 }
 
 /// A limit as the database takes it.
@@ -205,18 +211,38 @@ impl Journal for PostgresJournal {
         Ok(row.map(|row| recorded(&row, 0)).transpose()?)
     }
 
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error> {
-        let query = sqlx::query(include_str!("postgres/load_snapshot.sql"))
-            .bind(stream.aggregate_type.as_str())
-            .bind(stream.aggregate_id.to_string());
-        let row =
-            self.database.run(|connection| Box::pin(query.fetch_optional(connection))).await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Snapshot {
-            stream: stream.clone(),
-            sequence: row.try_get::<i64, _>(0).map_err(Failed::from)? as u64,
-            state: row.try_get(1).map_err(Failed::from)?,
-        }))
+    async fn load(&self, streams: &[StreamId], limit: usize) -> Result<Vec<Latest>, Error> {
+        let types: Vec<_> = streams.iter().map(|id| id.aggregate_type.as_str()).collect();
+        let ids: Vec<_> = streams.iter().map(|id| id.aggregate_id.to_string()).collect();
+        let query = sqlx::query(include_str!("postgres/load_snapshots.sql"))
+            .bind(types.clone())
+            .bind(ids.clone());
+        let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
+        let mut latest = vec![Latest::default(); streams.len()];
+        let mut after = vec![0_i64; streams.len()];
+        for row in rows {
+            let number = ordinality(&row)?;
+            after[number] = row.try_get(1).map_err(Failed::from)?;
+            latest[number].snapshot = Some(Snapshot {
+                stream: streams[number].clone(),
+                sequence: after[number] as u64,
+                state: row.try_get(2).map_err(Failed::from)?,
+            });
+        }
+        let query = sqlx::query(include_str!("postgres/read_streams.sql"))
+            .bind(types)
+            .bind(ids)
+            .bind(after.clone())
+            .bind(bounded(limit));
+        let rows = self.database.run(|connection| Box::pin(query.fetch_all(connection))).await?;
+        for row in rows {
+            latest[ordinality(&row)?].events.push(recorded(&row, 1)?);
+        }
+        for (latest, after) in latest.iter_mut().zip(after) {
+            let events = std::mem::take(&mut latest.events);
+            latest.events = page(events, after as u64, |event| event.sequence)?;
+        }
+        Ok(latest)
     }
 
     async fn save_snapshots(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

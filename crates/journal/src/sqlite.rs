@@ -31,7 +31,9 @@ use writer::{Work, Writer};
 use crate::import::another;
 use crate::prepared::Prepared;
 use crate::stored::{LAST, page};
-use crate::{Append, Appended, Error, Import, Journal, LaneProgress, Log, Row, Rows, Snapshot};
+use crate::{
+    Append, Appended, Error, Import, Journal, LaneProgress, Latest, Log, Row, Rows, Snapshot,
+};
 
 /// Connections that read.
 const READERS: u32 = 4;
@@ -97,15 +99,6 @@ impl SqliteJournal {
         backup::write(Arc::clone(&self.database), to.to_owned()).await
     }
 
-    /// The events at these positions, in their order, without those that aren't there.
-    async fn read_positions(&self, positions: &[u64]) -> Result<Vec<Arc<Recorded>>, Failed> {
-        let positions = serde_json::to_string(positions).expect("numbers are JSON");
-        let reading = self.database.readers().read(move |connection| {
-            select(connection, include_str!("sqlite/read_positions.sql"), [positions], recorded)
-        });
-        reading.await
-    }
-
     async fn hand_in<T>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Work,
@@ -160,11 +153,50 @@ fn identify(connection: &Connection) -> Result<JournalId, Failed> {
     reading::journal_id(&id)
 }
 
-fn load_snapshot(connection: &Connection, stream: StreamId) -> Result<Option<Snapshot>, Failed> {
+/// The events at these positions, in their order, without those that aren't there.
+fn at_positions(connection: &Connection, positions: &[u64]) -> Result<Vec<Arc<Recorded>>, Failed> {
+    let positions = serde_json::to_string(positions).expect("numbers are JSON");
+    select(connection, include_str!("sqlite/read_positions.sql"), [positions], recorded)
+}
+
+fn load_snapshot(connection: &Connection, stream: &StreamId) -> Result<Option<Snapshot>, Failed> {
     let mut select = connection.prepare_cached(include_str!("sqlite/load_snapshot.sql"))?;
     let key = (stream.aggregate_type.as_str(), &*stream.aggregate_id);
     let found = select.query_row(key, |row| Ok((row.get::<_, i64>(0)?, row.get(1)?))).optional()?;
-    Ok(found.map(|(sequence, state)| Snapshot { stream, sequence: sequence as u64, state }))
+    Ok(found.map(|(sequence, state)| Snapshot {
+        stream: stream.clone(),
+        sequence: sequence as u64,
+        state,
+    }))
+}
+
+/// A stream, and where its last events are, whose keys may not be in the index table yet.
+struct Stream {
+    id: StreamId,
+    recent: Vec<(u64, u64)>,
+}
+
+impl Stream {
+    fn read(
+        &self,
+        connection: &Connection,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Recorded>>, Failed> {
+        let sql = include_str!("sqlite/read_stream.sql");
+        let mut events = reading::of_stream(connection, sql, &self.id, after, limit)?;
+        let reached = events.last().map_or(after, |last| last.sequence);
+        let further = self.recent.iter().filter(|(sequence, _)| *sequence > reached);
+        let positions: Vec<_> =
+            further.map(|(_, position)| *position).take(limit - events.len()).collect();
+        if !positions.is_empty() {
+            let found = at_positions(connection, &positions)?;
+            // If their commit has failed, others may stand there by now.
+            let ours = found.into_iter().take_while(|event| event.stream == self.id).collect();
+            events.extend(page(ours, reached, |event| event.sequence)?);
+        }
+        Ok(events)
+    }
 }
 
 fn closed() -> Error {
@@ -196,21 +228,10 @@ impl Log for SqliteJournal {
     ) -> Result<Vec<Arc<Recorded>>, Error> {
         let after = after.min(LAST);
         // Asked first: what is no longer there by now, the table has.
-        let recent: Vec<_> = self.writer.recent().of_stream(stream, after).take(limit).collect();
-        let sql = include_str!("sqlite/read_stream.sql");
-        let mut events =
-            reading::of_stream(self.database.readers(), sql, stream, after, limit).await?;
-        let reached = events.last().map_or(after, |last| last.sequence);
-        let further = recent.into_iter().filter(|(sequence, _)| *sequence > reached);
-        let positions: Vec<_> =
-            further.map(|(_, position)| position).take(limit - events.len()).collect();
-        if !positions.is_empty() {
-            let found = self.read_positions(&positions).await?;
-            // If their commit has failed, others may stand there by now.
-            let ours = found.into_iter().take_while(|event| event.stream == *stream).collect();
-            events.extend(page(ours, reached, |event| event.sequence)?);
-        }
-        Ok(events)
+        let recent = self.writer.recent().of_stream(stream, after).take(limit).collect();
+        let stream = Stream { id: stream.clone(), recent };
+        let reading = self.database.readers().read(move |reader| stream.read(reader, after, limit));
+        Ok(reading.await?)
     }
 }
 
@@ -250,7 +271,9 @@ impl Journal for SqliteJournal {
         // Asked first: what is no longer there by now, the table has.
         let recent = self.writer.recent().of_command(key);
         if let Some(position) = recent {
-            let found = self.read_positions(&[position]).await?.pop();
+            let reading =
+                self.database.readers().read(move |reader| at_positions(reader, &[position]));
+            let found = reading.await?.pop();
             // If its commit has failed, another's may stand there by now.
             return Ok(found.filter(|event| event.command.as_ref() == Some(key)));
         }
@@ -258,13 +281,25 @@ impl Journal for SqliteJournal {
         Ok(self.database.readers().read(move |connection| find_command(connection, &key)).await?)
     }
 
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error> {
-        let stream = stream.clone();
-        Ok(self
-            .database
-            .readers()
-            .read(move |connection| load_snapshot(connection, stream))
-            .await?)
+    async fn load(&self, streams: &[StreamId], limit: usize) -> Result<Vec<Latest>, Error> {
+        let streams: Vec<_> = {
+            // Asked first: what is no longer there by now, the table has.
+            let recent = self.writer.recent();
+            let whole = |id: &StreamId| Stream {
+                id: id.clone(),
+                recent: recent.of_stream(id, 0).collect(),
+            };
+            streams.iter().map(whole).collect()
+        };
+        let reading = self.database.readers().read(move |reader| {
+            let load = |stream: &Stream| {
+                let snapshot = load_snapshot(reader, &stream.id)?;
+                let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+                Ok(Latest { events: stream.read(reader, after, limit)?, snapshot })
+            };
+            streams.iter().map(load).collect::<Result<_, Failed>>()
+        });
+        Ok(reading.await?)
     }
 
     async fn save_snapshots(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

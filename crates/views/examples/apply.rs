@@ -128,7 +128,7 @@ async fn main() -> Result<(), Failure> {
     println!("a page of 200 conversations: {:?}", started.elapsed());
     for behind in [0, 1, 1_000, head] {
         let started = Instant::now();
-        let found = views.stream(&ann, head - behind.min(head), head, 200, false).await?;
+        let found = views.stream(&ann, head - behind.min(head), head, 200).await?;
         println!(
             "a stream {behind} events behind, {} messages: {:?}",
             found.len(),

@@ -102,7 +102,6 @@ macro_rules! views_conformance {
             stream::what_was_said_elsewhere_is_in_nobodys_stream_and_read_unless_asked_otherwise,
             stream::the_stream_is_in_the_order_of_the_log_over_all_conversations,
             stream::the_stream_lies_above_after_and_up_to_through,
-            stream::own_messages_are_left_out_when_only_others_are_asked_for,
             stream::few_news_in_many_conversations_are_found,
             stream::a_message_is_pushed_to_the_members_of_its_time,
             stream::lists_are_pushed_to_those_for_whom_they_changed,

@@ -21,6 +21,7 @@ mod rows;
 mod sqlite;
 mod window;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,11 +148,14 @@ pub trait Views: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Page<Conversation>, Error>;
 
-    /// `None` if there is no such conversation.
+    /// The members of those of these conversations that there are.
     ///
     /// # Errors
     /// [`Error`].
-    async fn members(&self, id: &ConversationId) -> Result<Option<Members>, Error>;
+    async fn members(
+        &self,
+        ids: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Members>, Error>;
 
     /// Whether the conversation exists, and has the user as a member: `None`, or the answer.
     ///
@@ -177,7 +181,7 @@ pub trait Views: Send + Sync + 'static {
     async fn message(&self, id: MessageId) -> Result<Option<StreamMessage>, Error>;
 
     /// The user's stream above `after`, up to `through` inclusive: the first `limit` messages of
-    /// conversations that they were a member of at the time. With `others_only`, without their own.
+    /// conversations that they were a member of at the time, their own too.
     ///
     /// # Errors
     /// [`Error`].
@@ -187,7 +191,6 @@ pub trait Views: Send + Sync + 'static {
         after: u64,
         through: u64,
         limit: u32,
-        others_only: bool,
     ) -> Result<Vec<StreamMessage>, Error>;
 
     /// What was pushed above `after`, up to `through` inclusive, to anyone: the first `limit`

@@ -16,6 +16,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -242,8 +243,11 @@ impl Views for PostgresViews {
         queries::conversations(&self.database, self.journal, reader, page).await
     }
 
-    async fn members(&self, id: &ConversationId) -> Result<Option<Members>, Error> {
-        queries::members(&self.database, id).await
+    async fn members(
+        &self,
+        ids: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Members>, Error> {
+        queries::members(&self.database, ids).await
     }
 
     async fn is_member(&self, id: &ConversationId, user: &UserId) -> Result<Option<bool>, Error> {
@@ -268,15 +272,8 @@ impl Views for PostgresViews {
         after: u64,
         through: u64,
         limit: u32,
-        others_only: bool,
     ) -> Result<Vec<StreamMessage>, Error> {
-        let limit = clamp(limit);
-        let page = |after, limit| queries::stream(&self.database, user, after, through, limit);
-        if others_only {
-            crate::recipients::of_others(user, after, limit, page).await
-        } else {
-            page(after, limit).await
-        }
+        queries::stream(&self.database, user, after, through, clamp(limit)).await
     }
 
     async fn pushes(&self, after: u64, through: u64, limit: u32) -> Result<Vec<Push>, Error> {

@@ -1,4 +1,4 @@
-//! Who receives a message, and whose messages somebody receives.
+//! Who receives a message.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,31 +60,4 @@ impl Recipients {
         }
         Arc::clone(latest)
     }
-}
-
-/// Pages through a user's stream until there are enough messages of others.
-pub(crate) async fn of_others<F>(
-    user: &UserId,
-    mut after: u64,
-    limit: u32,
-    page: impl Fn(u64, u32) -> F,
-) -> Result<Vec<StreamMessage>, Error>
-where
-    F: Future<Output = Result<Vec<StreamMessage>, Error>>,
-{
-    let limit = limit as usize;
-    let size = limit.max(100);
-    let mut messages = Vec::new();
-    loop {
-        let found = page(after, size as u32).await?;
-        let last = found.last().map(|found| found.position);
-        let full = found.len() == size;
-        messages.extend(found.into_iter().filter(|found| found.message.sender_id != *user));
-        match last {
-            Some(last) if full && messages.len() < limit => after = last,
-            _ => break,
-        }
-    }
-    messages.truncate(limit);
-    Ok(messages)
 }

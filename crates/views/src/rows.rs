@@ -6,14 +6,16 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 use verbatim_domain::conversation::{Attachment, ConversationKind};
-use verbatim_domain::{Ciphertext, KeyId, MessageId, NotificationId, Sealed, UserId};
+use verbatim_domain::{
+    Ciphertext, ConversationId, KeyId, MessageId, NotificationId, Sealed, UserId,
+};
 use verbatim_protocol::client::{
     Conversation, Delivery, DeliveryStatus, Message, Notification, NotificationKind, SenderInfo,
     SenderKind,
 };
 use verbatim_protocol::{Erased, List, Push, Refresh, Timestamp};
 
-use crate::{Error, Member, StreamMessage};
+use crate::{Error, Member, Members, StreamMessage};
 
 /// A row's columns, by number. What can't be read is [`Error::Corrupt`].
 pub(crate) trait Columns {
@@ -124,6 +126,16 @@ pub(crate) fn by_key(members: Vec<(u64, Member)>) -> MembersByKey {
         by_key.entry(key).or_default().push(member);
     }
     by_key
+}
+
+/// Conversations' members by their ids, the conversations as keys, ids and kinds.
+pub(crate) fn with_kinds(
+    kinds: Vec<(u64, ConversationId, ConversationKind)>,
+    mut members: MembersByKey,
+) -> HashMap<ConversationId, Members> {
+    let with =
+        |(key, id, kind)| (id, Members { kind, members: members.remove(&key).unwrap_or_default() });
+    kinds.into_iter().map(with).collect()
 }
 
 /// A conversation whose members are yet to be added.

@@ -16,6 +16,7 @@ mod rows;
 mod store;
 mod stream;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,6 @@ use verbatim_domain::{ConversationId, MessageId, NotificationId, UserId};
 use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
 use verbatim_protocol::{JournalId, Push, Recorded};
 
-use crate::recipients::of_others;
 use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, Views, clamp};
 use store::{FOLD_AFTER, Store};
 
@@ -103,9 +103,12 @@ impl Views for SqliteViews {
         self.store.read(list).await
     }
 
-    async fn members(&self, id: &ConversationId) -> Result<Option<Members>, Error> {
-        let id = id.clone();
-        self.store.read(move |connection| conversations::members(connection, &id)).await
+    async fn members(
+        &self,
+        ids: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Members>, Error> {
+        let ids = ids.to_vec();
+        self.store.read(move |connection| conversations::members(connection, ids)).await
     }
 
     async fn is_member(&self, id: &ConversationId, user: &UserId) -> Result<Option<bool>, Error> {
@@ -132,19 +135,11 @@ impl Views for SqliteViews {
         after: u64,
         through: u64,
         limit: u32,
-        others_only: bool,
     ) -> Result<Vec<StreamMessage>, Error> {
-        let limit = clamp(limit);
-        let page = |after, limit| {
-            let user = user.clone();
-            self.store
-                .read(move |connection| stream::of_user(connection, &user, after, through, limit))
-        };
-        if others_only {
-            of_others(user, after, limit, page).await
-        } else {
-            page(after, limit).await
-        }
+        let (user, limit) = (user.clone(), clamp(limit));
+        self.store
+            .read(move |connection| stream::of_user(connection, &user, after, through, limit))
+            .await
     }
 
     async fn pushes(&self, after: u64, through: u64, limit: u32) -> Result<Vec<Push>, Error> {

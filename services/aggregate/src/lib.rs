@@ -59,8 +59,10 @@ pub struct Settings {
     pub hot_aggregates: usize,
     /// Events of an aggregate between two snapshots.
     pub snapshot_every: u64,
-    /// Aggregates loaded at once.
+    /// Reads at once that load aggregates.
     pub max_loads: usize,
+    /// Aggregates loaded by one read.
+    pub load_batch: usize,
     /// Commands that may wait for their aggregates to be loaded.
     pub max_parked: usize,
     /// Events read at once when an aggregate is loaded.
@@ -83,7 +85,8 @@ impl Default for Settings {
             max_batch_events: 8_192,
             hot_aggregates: 50_000,
             snapshot_every: 500,
-            max_loads: 16,
+            max_loads: 4,
+            load_batch: 64,
             max_parked: 1_024,
             load_page: 500,
             max_conflicts: 3,

@@ -1,12 +1,13 @@
-//! Loading an aggregate that isn't in memory.
+//! Loading aggregates that aren't in memory.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt};
+use futures::future::join_all;
+use futures::{FutureExt, TryStreamExt};
 use verbatim_domain::StreamId;
-use verbatim_journal::{Error, Journal};
+use verbatim_journal::{Error, Journal, Latest};
 use verbatim_protocol::{CommandKey, Recorded};
 
 use crate::answer;
@@ -29,35 +30,92 @@ pub(crate) struct Hot {
     pub(crate) looked_up: HashMap<CommandKey, Option<Arc<Recorded>>>,
 }
 
-/// Loads an aggregate, and looks for keys that waiting commands may have used before.
-pub(crate) async fn load(
-    journal: Arc<dyn Journal>,
-    stream: StreamId,
-    suspects: Vec<CommandKey>,
-    page: usize,
-) -> Loaded {
-    let loading = AssertUnwindSafe(try_load(&*journal, &stream, suspects, page)).catch_unwind();
-    let result = loading
-        .await
-        .unwrap_or_else(|_| Err(Error::Corrupt(format!("replaying {stream} panicked"))));
-    Loaded { stream, result }
+/// An aggregate to be loaded, and the keys that commands waiting for it may have used before.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) stream: StreamId,
+    pub(crate) suspects: Vec<CommandKey>,
 }
 
-async fn try_load(
+/// Loads aggregates.
+pub(crate) async fn load(
+    journal: Arc<dyn Journal>,
+    wanted: Vec<Wanted>,
+    page: usize,
+) -> Vec<Loaded> {
+    match together(&*journal, &wanted, page).await {
+        Ok(all) => named(wanted, all.into_iter().map(Ok)),
+        // What is wrong may be with one of them.
+        Err(error) if wanted.len() == 1 => named(wanted, [Err(error)]),
+        Err(_) => {
+            let each = wanted.iter().map(async |wanted| {
+                let alone = together(&*journal, std::slice::from_ref(wanted), page).await?;
+                Ok(alone.into_iter().next().expect("one was asked for"))
+            });
+            let results = join_all(each).await;
+            named(wanted, results)
+        }
+    }
+}
+
+fn named(
+    wanted: Vec<Wanted>,
+    results: impl IntoIterator<Item = Result<Hot, Error>>,
+) -> Vec<Loaded> {
+    let named = wanted.into_iter().zip(results);
+    named.map(|(Wanted { stream, .. }, result)| Loaded { stream, result }).collect()
+}
+
+/// Loads all, or none.
+async fn together(
+    journal: &dyn Journal,
+    wanted: &[Wanted],
+    page: usize,
+) -> Result<Vec<Hot>, Error> {
+    let loading = AssertUnwindSafe(try_together(journal, wanted, page)).catch_unwind();
+    loading.await.unwrap_or_else(|_| Err(Error::Corrupt("loading it panicked".into())))
+}
+
+async fn try_together(
+    journal: &dyn Journal,
+    wanted: &[Wanted],
+    page: usize,
+) -> Result<Vec<Hot>, Error> {
+    let keys = wanted.iter().flat_map(|wanted| wanted.suspects.iter().cloned()).collect();
+    // Before the states are read: what is not used by then can only follow on them.
+    let mut looked_up = answer::look_up(journal, keys).try_collect::<Vec<_>>().await?.into_iter();
+    let streams: Vec<_> = wanted.iter().map(|wanted| wanted.stream.clone()).collect();
+    let latest = journal.load(&streams, page).await?;
+    let mut hot = Vec::with_capacity(wanted.len());
+    for (Wanted { stream, suspects }, latest) in wanted.iter().zip(latest) {
+        let looked_up = suspects.iter().cloned().zip(looked_up.by_ref()).collect();
+        let (state, sequence, snapshot) = replay(journal, stream, latest, page).await?;
+        hot.push(Hot { state, sequence, snapshot, looked_up });
+    }
+    Ok(hot)
+}
+
+/// The state of an aggregate, its sequence, and that of the snapshot that it was made from.
+async fn replay(
     journal: &dyn Journal,
     stream: &StreamId,
-    suspects: Vec<CommandKey>,
+    latest: Latest,
     page: usize,
-) -> Result<Hot, Error> {
-    let mut looked_up = HashMap::with_capacity(suspects.len());
-    let mut look_ups = answer::look_up(journal, suspects.clone());
-    for key in suspects {
-        looked_up.insert(key, look_ups.next().await.transpose()?.flatten());
-    }
-    let (mut state, snapshot) = from_snapshot(journal, stream).await?;
+) -> Result<(State, u64, u64), Error> {
+    let Latest { snapshot, mut events } = latest;
+    let (mut state, snapshot) = match snapshot {
+        None => (State::new(stream.aggregate_type), 0),
+        Some(snapshot) => match State::from_json(stream.aggregate_type, &snapshot.state) {
+            Ok(state) => (state, snapshot.sequence),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "a snapshot can't be read; replaying all events");
+                events = journal.read_stream(stream, 0, page).await?;
+                (State::new(stream.aggregate_type), 0)
+            }
+        },
+    };
     let mut sequence = snapshot;
     loop {
-        let events = journal.read_stream(stream, sequence, page).await?;
         let is_last = events.len() < page;
         for recorded in events {
             if recorded.sequence != sequence + 1 {
@@ -71,19 +129,8 @@ async fn try_load(
             })?;
         }
         if is_last {
-            return Ok(Hot { state, sequence, snapshot, looked_up });
+            return Ok((state, sequence, snapshot));
         }
-    }
-}
-
-async fn from_snapshot(journal: &dyn Journal, stream: &StreamId) -> Result<(State, u64), Error> {
-    let fresh = (State::new(stream.aggregate_type), 0);
-    let Some(snapshot) = journal.load_snapshot(stream).await? else { return Ok(fresh) };
-    match State::from_json(stream.aggregate_type, &snapshot.state) {
-        Ok(state) => Ok((state, snapshot.sequence)),
-        Err(error) => {
-            tracing::warn!(%stream, %error, "a snapshot can't be read; replaying all events");
-            Ok(fresh)
-        }
+        events = journal.read_stream(stream, sequence, page).await?;
     }
 }

@@ -19,7 +19,7 @@ use crate::answer;
 use crate::batch::{Batch, Decision};
 use crate::cache::Cache;
 use crate::lanes::LaneBook;
-use crate::load::{Loaded, load};
+use crate::load::{Loaded, Wanted, load};
 use crate::metrics::Metrics;
 use crate::owner::Owner;
 use crate::ownership::owned;
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     pub(crate) forming: Batch,
     pub(crate) in_flight: Option<InFlight>,
     to_load: VecDeque<StreamId>,
-    loads: JoinSet<Loaded>,
+    loads: JoinSet<Vec<Loaded>>,
     pub(crate) aside: JoinSet<Aside>,
     /// Waiting for the snapshots under way to be saved.
     pub(crate) snapshots: Vec<Snapshot>,
@@ -158,7 +158,9 @@ impl Worker {
                 answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
                     self.after_append(answer?).await?;
                 }
-                Some(loaded) = self.loads.join_next() => self.after_load(loaded?),
+                Some(loaded) = self.loads.join_next() => {
+                    loaded?.into_iter().for_each(|loaded| self.after_load(loaded));
+                }
                 Some(aside) = self.aside.join_next() => self.after_aside(aside?),
                 taken = source.next(room), if room > 0 => {
                     if let Some(requests) = taken {
@@ -316,14 +318,16 @@ impl Worker {
     }
 
     fn start_loads(&mut self) {
-        while self.loads.len() < self.settings.max_loads
-            && let Some(stream) = self.to_load.pop_front()
-        {
-            let slot = self.cache.touch(&stream);
-            let suspects = slot.parked.iter().filter(|pending| pending.key_is == KeyIs::Suspect);
-            let suspects = suspects.map(|pending| pending.key().clone()).collect();
-            let journal = Arc::clone(&self.journal);
-            self.loads.spawn(load(journal, stream, suspects, self.settings.load_page));
+        while self.loads.len() < self.settings.max_loads && !self.to_load.is_empty() {
+            let count = self.to_load.len().min(self.settings.load_batch);
+            let wanted = self.to_load.drain(..count).map(|stream| {
+                let parked = &self.cache.touch(&stream).parked;
+                let suspects = parked.iter().filter(|pending| pending.key_is == KeyIs::Suspect);
+                let suspects = suspects.map(|pending| pending.key().clone()).collect();
+                Wanted { stream, suspects }
+            });
+            let (wanted, journal) = (wanted.collect(), Arc::clone(&self.journal));
+            self.loads.spawn(load(journal, wanted, self.settings.load_page));
         }
     }
 

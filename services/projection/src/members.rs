@@ -9,31 +9,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use futures::{StreamExt, TryStreamExt, stream};
 use hashlink::LruCache;
 use verbatim_domain::conversation::ConversationKind;
 use verbatim_domain::{ConversationEvent, ConversationId, Event, UserId};
 use verbatim_protocol::Recorded;
-use verbatim_views::Views;
+use verbatim_views::{Members, Views};
 
 use crate::retry::until_available;
 
 /// How long the views have to catch up before it is logged that they are slow.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Loads at once.
-const LOADS: usize = 8;
+/// Conversations loaded at once.
+const LOADS: usize = 256;
 
 /// A conversation as of the last event that was followed.
 pub(crate) struct Conversation {
     pub id: ConversationId,
     pub kind: ConversationKind,
-    members: Members,
+    members: Joined,
     /// The position of the last change that was followed, 0 if there was none.
     changed: u64,
 }
 
-enum Members {
+enum Joined {
     /// More are expected: members join one by one when a conversation starts.
     Growing(Vec<UserId>),
     Settled(Arc<[UserId]>),
@@ -43,10 +42,10 @@ impl Conversation {
     /// The members, shared among all messages until the next one joins.
     pub fn members(&mut self) -> Arc<[UserId]> {
         match &mut self.members {
-            Members::Settled(members) => members.clone(),
-            Members::Growing(members) => {
+            Joined::Settled(members) => members.clone(),
+            Joined::Growing(members) => {
                 let members: Arc<[UserId]> = std::mem::take(members).into();
-                self.members = Members::Settled(members.clone());
+                self.members = Joined::Settled(members.clone());
                 members
             }
         }
@@ -55,17 +54,17 @@ impl Conversation {
     fn join(&mut self, member: UserId, position: u64) {
         self.changed = position;
         match &mut self.members {
-            Members::Growing(members) => members.push(member),
-            Members::Settled(members) => {
-                self.members = Members::Growing(members.iter().cloned().chain([member]).collect());
+            Joined::Growing(members) => members.push(member),
+            Joined::Settled(members) => {
+                self.members = Joined::Growing(members.iter().cloned().chain([member]).collect());
             }
         }
     }
 
     fn weight(&self) -> usize {
         1 + match &self.members {
-            Members::Growing(members) => members.len(),
-            Members::Settled(members) => members.len(),
+            Joined::Growing(members) => members.len(),
+            Joined::Settled(members) => members.len(),
         }
     }
 }
@@ -120,12 +119,12 @@ impl Memberships {
         until_available("views.reached", || views.reached(needed, PATIENCE))
             .await
             .with_context(|| format!("waiting for the views to reach position {needed}"))?;
-        let loads = missing.into_iter().map(|key| async move {
-            load(&**views, &key, first).await.map(|conversation| (key, conversation))
-        });
-        let loaded: Vec<_> = stream::iter(loads).buffer_unordered(LOADS).try_collect().await?;
-        for (key, conversation) in loaded {
-            self.insert(key, conversation);
+        let mut loaded = Vec::with_capacity(missing.len());
+        for keys in missing.chunks(LOADS) {
+            load(&**views, keys, first, &mut loaded).await?;
+        }
+        for conversation in loaded {
+            self.insert(conversation.id.as_str().into(), conversation);
         }
         Ok(())
     }
@@ -143,7 +142,7 @@ impl Memberships {
                 let conversation = Conversation {
                     id: key.parse().with_context(|| format!("conversation {key:?}"))?,
                     kind: started.kind,
-                    members: Members::Growing(Vec::new()),
+                    members: Joined::Growing(Vec::new()),
                     changed: recorded.position,
                 };
                 self.insert(key.clone(), conversation);
@@ -182,20 +181,27 @@ impl Memberships {
     }
 }
 
-/// A conversation as of the events below `position`.
-async fn load(views: &dyn Views, key: &str, position: u64) -> anyhow::Result<Conversation> {
-    let id: ConversationId = key.parse().with_context(|| format!("conversation {key:?}"))?;
-    let found = until_available("views.members", || views.members(&id))
+/// Conversations as of the events below `position`.
+async fn load(
+    views: &dyn Views,
+    keys: &[Arc<str>],
+    position: u64,
+    loaded: &mut Vec<Conversation>,
+) -> anyhow::Result<()> {
+    let id = |key: &Arc<str>| key.parse().with_context(|| format!("conversation {key:?}"));
+    let ids = keys.iter().map(id).collect::<anyhow::Result<Vec<ConversationId>>>()?;
+    let mut found = until_available("views.members", || views.members(&ids))
         .await
-        .with_context(|| format!("loading the members of {id}"))?
-        .ok_or_else(|| anyhow!("the views lack conversation {id}, started below {position}"))?;
-    let members = found.members.into_iter().filter(|member| member.joined_position < position);
-    Ok(Conversation {
-        id,
-        kind: found.kind,
-        members: Members::Settled(members.map(|member| member.user_id).collect()),
-        changed: 0,
-    })
+        .context("loading the members of conversations")?;
+    for id in ids {
+        let Members { kind, members } = found
+            .remove(&id)
+            .ok_or_else(|| anyhow!("the views lack conversation {id}, started below {position}"))?;
+        let members = members.into_iter().filter(|member| member.joined_position < position);
+        let members = Joined::Settled(members.map(|member| member.user_id).collect());
+        loaded.push(Conversation { id, kind, members, changed: 0 });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     Place, append_one, committed, conversation, duplicate, key, message, messages, positions,
     read_all, sequences,
 };
-use crate::{Import, Journal, Log, Rows, Snapshot};
+use crate::{Import, Journal, Latest, Log, Rows, Snapshot};
 
 pub async fn a_reader_of_a_growing_journal_sees_no_hole<P: Place>() {
     const CALLERS: u64 = 4;
@@ -181,7 +181,12 @@ pub async fn a_newer_snapshot_replaces_an_older_one<P: Place>() {
         sequence,
         state: format!("{{\"messages\":{sequence},\"note\":\"🦀\"}}"),
     };
-    assert_eq!(journal.load_snapshot(&conversation("a")).await.expect("an answer"), None);
+    let stored = async || {
+        let streams = [conversation("b"), conversation("none"), conversation("a")];
+        let loaded = journal.load(&streams, 10).await.expect("an answer");
+        loaded.into_iter().map(|latest| latest.snapshot).collect::<Vec<_>>()
+    };
+    assert_eq!(stored().await, [None, None, None]);
     let first = vec![snapshot("a", 5), snapshot("b", 1)];
     journal.save_snapshots(first).await.expect("saved");
     journal.save_snapshots(vec![snapshot("a", 9)]).await.expect("saved");
@@ -189,8 +194,24 @@ pub async fn a_newer_snapshot_replaces_an_older_one<P: Place>() {
     // Of several in one call, the newest.
     let same = vec![snapshot("b", 2), snapshot("b", 4), snapshot("b", 3)];
     journal.save_snapshots(same).await.expect("saved");
-    for expected in [snapshot("a", 9), snapshot("b", 4)] {
-        let loaded = journal.load_snapshot(&expected.stream).await.expect("an answer");
-        assert_eq!(loaded, Some(expected));
-    }
+    assert_eq!(stored().await, [Some(snapshot("b", 4)), None, Some(snapshot("a", 9))]);
+}
+
+pub async fn aggregates_are_loaded_from_their_snapshots_on<P: Place>() {
+    let place = P::new().await;
+    let journal = place.open().await;
+    let (a, b, c) = (conversation("a"), conversation("b"), conversation("c"));
+    let of_a = committed(append_one(&journal, messages(&a, 0, "a", 5)).await);
+    let of_b = committed(append_one(&journal, messages(&b, 0, "b", 3)).await);
+    let snapshot = Snapshot { stream: a.clone(), sequence: 2, state: "{}".into() };
+    journal.save_snapshots(vec![snapshot.clone()]).await.expect("saved");
+    let loaded = journal.load(&[c, b.clone(), a.clone(), b], 2).await.expect("loaded");
+    let of_b = Latest { snapshot: None, events: of_b[..2].to_vec() };
+    let of_a = Latest { snapshot: Some(snapshot), events: of_a[2..4].to_vec() };
+    assert_eq!(loaded, [Latest::default(), of_b.clone(), of_a, of_b]);
+    let beyond = Snapshot { stream: a.clone(), sequence: 5, state: "{}".into() };
+    journal.save_snapshots(vec![beyond.clone()]).await.expect("saved");
+    let loaded = journal.load(&[a], 2).await.expect("loaded");
+    assert_eq!(loaded, [Latest { snapshot: Some(beyond), events: Vec::new() }]);
+    assert_eq!(journal.load(&[], 2).await.expect("nothing"), []);
 }

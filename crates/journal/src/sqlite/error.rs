@@ -59,6 +59,15 @@ impl From<Closed> for Failed {
     }
 }
 
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable(error) => Self::Unavailable(error.into()),
+            Error::Corrupt(what) => Self::Corrupt(what),
+        }
+    }
+}
+
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Self {
         match failed {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use verbatim_domain::StreamId;
 use verbatim_protocol::{JournalId, Recorded};
 use verbatim_sqlite::{Readers, select};
@@ -71,7 +71,10 @@ impl Log for SqliteLog {
     ) -> Result<Vec<Arc<Recorded>>, Error> {
         // Which keys are in no index table yet, only the writer has in memory.
         let sql = include_str!("read_stream_beside.sql");
-        of_stream(&self.readers, sql, stream, after, limit).await
+        let (stream, after) = (stream.clone(), after.min(LAST));
+        let reading =
+            self.readers.read(move |reader| of_stream(reader, sql, &stream, after, limit));
+        Ok(reading.await?)
     }
 }
 
@@ -113,18 +116,15 @@ pub(super) async fn rows_after(
 }
 
 /// What the statement, which is given stream, sequence and limit, finds of a stream.
-pub(super) async fn of_stream(
-    readers: &Readers,
-    sql: &'static str,
+pub(super) fn of_stream(
+    connection: &Connection,
+    sql: &str,
     stream: &StreamId,
     after: u64,
     limit: usize,
-) -> Result<Vec<Arc<Recorded>>, Error> {
-    let (stream, after) = (stream.clone(), after.min(LAST));
-    let reading = readers.read(move |connection| {
-        let StreamId { aggregate_type, aggregate_id } = &stream;
-        let bounds = params![aggregate_type.as_str(), &**aggregate_id, after as i64, limit as i64];
-        select(connection, sql, bounds, recorded)
-    });
-    page(reading.await?, after, |event| event.sequence)
+) -> Result<Vec<Arc<Recorded>>, Failed> {
+    let StreamId { aggregate_type, aggregate_id } = stream;
+    let bounds = params![aggregate_type.as_str(), &**aggregate_id, after as i64, limit as i64];
+    let found = select(connection, sql, bounds, recorded)?;
+    Ok(page(found, after, |event| event.sequence)?)
 }

@@ -88,8 +88,13 @@ pub async fn members_come_in_the_order_in_which_they_joined<A: Adapter>() {
     let (_adapter, views) = showing::<A>(&history).await;
     let order = [user("zoe"), user("mia"), user("ann"), user("bob")];
     assert_eq!(list(&views, "ann").await[0].member_ids, order);
-    let members = views.members(&conversation("team")).await.expect("an answer");
-    let members = members.expect("a conversation").members;
+    history.group("crew", None, &["bob"]);
+    let (_adapter, views) = showing::<A>(&history).await;
+    let ids = ["team", "none", "crew"].map(conversation);
+    let mut found = views.members(&ids).await.expect("an answer");
+    assert_eq!(found.remove(&conversation("crew")).expect("a conversation").members.len(), 1);
+    let members = found.remove(&conversation("team")).expect("a conversation").members;
+    assert!(found.is_empty());
     let joined: Vec<_> = members.iter().map(|member| member.joined_position).collect();
     assert_eq!(joined, [2, 3, 4, 5]);
     assert!(members.iter().map(|member| &member.user_id).eq(&order));
@@ -179,11 +184,11 @@ pub async fn a_page_has_at_least_one_and_at_most_a_thousand_entries<A: Adapter>(
     for (limit, expected) in [(0, 1), (u32::MAX, 1_000)] {
         let page = views.conversations(&ann, &first(limit)).await.expect("a page");
         assert_eq!((page.data.len(), page.next_cursor.is_some()), (expected, true));
-        let stream = views.stream(&ann, 0, head, limit, false).await.expect("a page");
+        let stream = views.stream(&ann, 0, head, limit).await.expect("a page");
         assert_eq!(stream.len(), expected);
         assert_eq!(views.pushes(0, u64::MAX, limit).await.expect("a page").len(), expected);
     }
-    let stream = views.stream(&ann, 0, u64::MAX, u32::MAX, false).await.expect("a page");
+    let stream = views.stream(&ann, 0, u64::MAX, u32::MAX).await.expect("a page");
     assert_eq!(stream.len(), 1_000);
-    assert_eq!(views.stream(&ann, u64::MAX, u64::MAX, 5, false).await.expect("a page"), []);
+    assert_eq!(views.stream(&ann, u64::MAX, u64::MAX, 5).await.expect("a page"), []);
 }

@@ -13,9 +13,8 @@ async fn contents(
     who: &str,
     (after, through): (u64, u64),
     limit: u32,
-    others_only: bool,
 ) -> Vec<String> {
-    let found = views.stream(&user(who), after, through, limit, others_only).await;
+    let found = views.stream(&user(who), after, through, limit).await;
     found.expect("a page").into_iter().map(|found| found.message.content).collect()
 }
 
@@ -24,8 +23,8 @@ const ALL: (u64, u64) = (0, u64::MAX);
 pub async fn nothing_is_in_a_strangers_stream<A: Adapter>() {
     let history = varied();
     let (_adapter, views) = showing::<A>(&history).await;
-    assert!(contents(&views, "stranger", ALL, 100, false).await.is_empty());
-    assert!(contents(&views, "stranger", (0, 0), 100, true).await.is_empty());
+    assert!(contents(&views, "stranger", ALL, 100).await.is_empty());
+    assert!(contents(&views, "stranger", (0, 0), 100).await.is_empty());
 }
 
 pub async fn what_was_said_before_a_member_joined_is_not_in_their_stream<A: Adapter>() {
@@ -39,10 +38,10 @@ pub async fn what_was_said_before_a_member_joined_is_not_in_their_stream<A: Adap
     history.say("team", "bob", "four");
     history.say("team", "cy", "five");
     let (_adapter, views) = showing::<A>(&history).await;
-    assert_eq!(contents(&views, "cy", ALL, 100, false).await, ["four", "five"]);
-    assert_eq!(contents(&views, "cy", (0, joined), 100, false).await, [""; 0]);
-    assert_eq!(contents(&views, "cy", (joined + 1, u64::MAX), 100, false).await, ["five"]);
-    assert_eq!(contents(&views, "ann", ALL, 100, false).await.len(), 5);
+    assert_eq!(contents(&views, "cy", ALL, 100).await, ["four", "five"]);
+    assert_eq!(contents(&views, "cy", (0, joined), 100).await, [""; 0]);
+    assert_eq!(contents(&views, "cy", (joined + 1, u64::MAX), 100).await, ["five"]);
+    assert_eq!(contents(&views, "ann", ALL, 100).await.len(), 5);
 }
 
 pub async fn what_was_said_elsewhere_is_in_nobodys_stream_and_read_unless_asked_otherwise<
@@ -61,8 +60,8 @@ pub async fn what_was_said_elsewhere_is_in_nobodys_stream_and_read_unless_asked_
         history.say(id, "bob", "Here");
     }
     let (_adapter, views) = showing::<A>(&history).await;
-    assert_eq!(contents(&views, "ann", ALL, 100, false).await, ["Here", "Here"]);
-    assert_eq!(contents(&views, "ann", ALL, 1, true).await, ["Here"]);
+    assert_eq!(contents(&views, "ann", ALL, 100).await, ["Here", "Here"]);
+    assert_eq!(contents(&views, "ann", ALL, 1).await, ["Here"]);
     let pushes = views.pushes(before - 1, u64::MAX, 100).await.expect("pushes");
     assert_eq!(pushes.iter().map(Push::position).collect::<Vec<_>>(), [before + 1, before + 2]);
     for (id, expected) in [("read", 1), ("unread", 4)] {
@@ -94,9 +93,9 @@ pub async fn the_stream_is_in_the_order_of_the_log_over_all_conversations<A: Ada
         }
     }
     let (_adapter, views) = showing::<A>(&history).await;
-    assert_eq!(contents(&views, "ann", ALL, 100, false).await, expected);
+    assert_eq!(contents(&views, "ann", ALL, 100).await, expected);
     for limit in 1..=8 {
-        let page = contents(&views, "ann", ALL, limit, false).await;
+        let page = contents(&views, "ann", ALL, limit).await;
         assert_eq!(page, expected[..limit as usize]);
     }
 }
@@ -108,29 +107,14 @@ pub async fn the_stream_lies_above_after_and_up_to_through<A: Adapter>() {
         (0..6).map(|number| history.say("talk", "ann", &number.to_string())).collect();
     let at = |number: usize| history.position_of(messages[number]);
     let (_adapter, views) = showing::<A>(&history).await;
-    assert_eq!(contents(&views, "bob", (at(1), at(3)), 100, false).await, ["2", "3"]);
-    assert_eq!(contents(&views, "bob", (at(1) - 1, at(3) - 1), 100, false).await, ["1", "2"]);
-    assert_eq!(contents(&views, "bob", (at(3), at(3)), 100, false).await, [""; 0]);
-    assert_eq!(contents(&views, "bob", (at(3), at(1)), 100, false).await, [""; 0]);
-    assert_eq!(contents(&views, "bob", (at(5), u64::MAX), 100, false).await, [""; 0]);
-    let found = views.stream(&user("bob"), at(4), u64::MAX, 1, false).await.expect("a page");
+    assert_eq!(contents(&views, "bob", (at(1), at(3)), 100).await, ["2", "3"]);
+    assert_eq!(contents(&views, "bob", (at(1) - 1, at(3) - 1), 100).await, ["1", "2"]);
+    assert_eq!(contents(&views, "bob", (at(3), at(3)), 100).await, [""; 0]);
+    assert_eq!(contents(&views, "bob", (at(3), at(1)), 100).await, [""; 0]);
+    assert_eq!(contents(&views, "bob", (at(5), u64::MAX), 100).await, [""; 0]);
+    let found = views.stream(&user("bob"), at(4), u64::MAX, 1).await.expect("a page");
     assert_eq!(found[0].position, at(5));
     assert_eq!(found[0].message.cursor, None);
-}
-
-pub async fn own_messages_are_left_out_when_only_others_are_asked_for<A: Adapter>() {
-    let mut history = History::new();
-    history.direct("talk", "ann", "bob");
-    history.say("talk", "bob", "first");
-    for _ in 0..350 {
-        history.say("talk", "ann", "mine");
-    }
-    history.say("talk", "bob", "second");
-    history.say("talk", "bob", "third");
-    let (_adapter, views) = showing::<A>(&history).await;
-    assert_eq!(contents(&views, "ann", ALL, 2, true).await, ["first", "second"]);
-    assert_eq!(contents(&views, "ann", ALL, 9, true).await, ["first", "second", "third"]);
-    assert_eq!(contents(&views, "bob", ALL, 1_000, true).await.len(), 350);
 }
 
 pub async fn few_news_in_many_conversations_are_found<A: Adapter>() {
@@ -147,10 +131,10 @@ pub async fn few_news_in_many_conversations_are_found<A: Adapter>() {
         history.say(&format!("c{number}"), "bob", text);
     }
     let (_adapter, views) = showing::<A>(&history).await;
-    let news = contents(&views, "ann", (after, u64::MAX), 100, false).await;
+    let news = contents(&views, "ann", (after, u64::MAX), 100).await;
     assert_eq!(news, ["a", "b", "c", "d"]);
-    assert_eq!(contents(&views, "ann", (after, u64::MAX), 3, false).await, ["a", "b", "c"]);
-    let all = contents(&views, "ann", ALL, 1_000, false).await;
+    assert_eq!(contents(&views, "ann", (after, u64::MAX), 3).await, ["a", "b", "c"]);
+    let all = contents(&views, "ann", ALL, 1_000).await;
     assert_eq!((all.len(), &*all[899], &*all[900]), (904, "oldest", "a"));
 }
 

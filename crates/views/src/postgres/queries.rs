@@ -13,7 +13,9 @@ use verbatim_protocol::{JournalId, Push};
 use super::rows::column;
 use crate::cursor::List;
 use crate::lists::Start;
-use crate::rows::{self, MembersByKey, delivery, kind, notification, number, signed, uuid, word};
+use crate::rows::{
+    self, MembersByKey, delivery, kind, notification, number, parsed, signed, uuid, word,
+};
 use crate::window::Window;
 use crate::{Error, Members, MessageRange, PageRequest, StreamMessage, clamp, recipients};
 
@@ -88,14 +90,15 @@ async fn members_of(database: &Database, keys: Vec<u64>) -> Result<MembersByKey,
 
 pub(super) async fn members(
     database: &Database,
-    id: &ConversationId,
-) -> Result<Option<Members>, Error> {
-    let asked =
-        query("select key, kind from views.conversations where id = $1").bind(id.to_string());
-    let Some(row) = optional(database, asked).await? else { return Ok(None) };
-    let key = number(&row, 0)?;
-    let members = members_of(database, vec![key]).await?.remove(&key).unwrap_or_default();
-    Ok(Some(Members { kind: kind(word(&row, 1)?)?, members }))
+    ids: &[ConversationId],
+) -> Result<HashMap<ConversationId, Members>, Error> {
+    let asked = query("select key, id, kind from views.conversations where id = any ($1)")
+        .bind(ids.iter().map(ConversationId::to_string).collect::<Vec<_>>());
+    let kinds =
+        read(database, asked, |row| Ok((number(row, 0)?, parsed(row, 1)?, kind(word(row, 2)?)?)));
+    let kinds: Vec<_> = kinds.await?;
+    let keys = kinds.iter().map(|(key, ..)| *key).collect();
+    Ok(rows::with_kinds(kinds, members_of(database, keys).await?))
 }
 
 pub(super) async fn is_member(

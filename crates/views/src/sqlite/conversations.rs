@@ -56,13 +56,18 @@ pub(super) fn members_of(connection: &Connection, keys: &[u64]) -> Result<Member
 
 pub(super) fn members(
     connection: &Connection,
-    id: &ConversationId,
-) -> Result<Option<Members>, Error> {
+    ids: Vec<ConversationId>,
+) -> Result<HashMap<ConversationId, Members>, Error> {
     let sql = "select key, kind from conversations where id = ?";
-    let read = |row: &Row<'_>| Ok((number(row, 0)?, kind(word(row, 1)?)?));
-    let Some((key, kind)) = first(connection, sql, [id.as_str()], read)? else { return Ok(None) };
-    let members = members_of(connection, &[key])?.remove(&key).unwrap_or_default();
-    Ok(Some(Members { kind, members }))
+    let mut kinds = Vec::with_capacity(ids.len());
+    for id in ids {
+        let read = |row: &Row<'_>| Ok((number(row, 0)?, kind(word(row, 1)?)?));
+        if let Some((key, kind)) = first(connection, sql, [id.as_str()], read)? {
+            kinds.push((key, id, kind));
+        }
+    }
+    let keys: Vec<_> = kinds.iter().map(|(key, ..)| *key).collect();
+    Ok(rows::with_kinds(kinds, members_of(connection, &keys)?))
 }
 
 pub(super) fn is_member(

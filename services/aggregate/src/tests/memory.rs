@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 use verbatim_domain::StreamId;
-use verbatim_journal::{Append, Appended, Error, Journal, LaneProgress, Snapshot};
+use verbatim_journal::{
+    Append, Appended, Error, Journal, LaneProgress, Latest, Log as _, Snapshot,
+};
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
 
 /// What the next append does instead of what it should.
@@ -208,9 +210,14 @@ impl Journal for MemoryJournal {
         Ok(self.log().keys.get(key).cloned())
     }
 
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, Error> {
-        self.check_up()?;
-        Ok(self.snapshot(stream))
+    async fn load(&self, streams: &[StreamId], limit: usize) -> Result<Vec<Latest>, Error> {
+        let mut latest = Vec::new();
+        for stream in streams {
+            let snapshot = self.snapshot(stream);
+            let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+            latest.push(Latest { events: self.read_stream(stream, after, limit).await?, snapshot });
+        }
+        Ok(latest)
     }
 
     async fn save_snapshots(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

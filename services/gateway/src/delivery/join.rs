@@ -39,6 +39,15 @@ struct Missed {
     /// Up to here without the user's own messages: those count as delivered. What the socket itself
     /// sends while it is being brought up to date lies above, and is never left out.
     others_only_through: u64,
+    /// How many messages were sent, and how many of the user's own left out.
+    sent: u64,
+    own: u64,
+}
+
+impl Missed {
+    fn after(after: u64, others_only_through: u64) -> Self {
+        Self { after, others_only_through, sent: 0, own: 0 }
+    }
 }
 
 /// The socket is gone, or was given up.
@@ -55,19 +64,20 @@ impl Delivery {
     }
 
     async fn catch_up(&self, session: &Arc<Session>, start: Start) -> Result<(), Over> {
-        let Missed { mut after, others_only_through } = self.missed(session, start).await?;
-        let mut replayed = 0_u64;
+        let mut missed = self.missed(session, start).await?;
         loop {
             // Read after the socket was registered: what the frames brought before is in the views.
             let through = self.position().await;
-            let old = through.min(others_only_through);
-            replayed += self.replay(session, &mut after, old, true).await?;
-            replayed += self.replay(session, &mut after, through, false).await?;
-            session.stream().passed(after);
-            if self.drain(session, &mut replayed).await? {
+            self.replay(session, &mut missed, through).await?;
+            if missed.sent == 0 && missed.own >= u64::from(PAGE) {
+                // So that they needn't be passed over again.
+                self.arrived(session.user(), through.min(missed.others_only_through));
+            }
+            session.stream().passed(missed.after);
+            if self.drain(session, &mut missed.sent).await? {
                 return Ok(());
             }
-            after = session.stream().sent();
+            missed.after = session.stream().sent();
         }
     }
 
@@ -79,7 +89,7 @@ impl Delivery {
             Start::Mark => None,
             Start::Malformed => Some(BadCursor::Malformed.to_string()),
             Start::Cursor(cursor) => match StreamCursor::parse(&cursor, journal.id()) {
-                Ok(after) if after <= head => return Ok(Missed { after, others_only_through: 0 }),
+                Ok(after) if after <= head => return Ok(Missed::after(after, 0)),
                 Ok(_) => Some("the cursor is ahead of the log".to_owned()),
                 Err(bad) => Some(bad.to_string()),
             },
@@ -92,29 +102,34 @@ impl Delivery {
             views.reached(head, VIEWS_WAIT).await?;
             views.delivered_through(session.user()).await
         });
-        Ok(Missed { after: mark.await?, others_only_through: session.begins_above })
+        Ok(Missed::after(mark.await?, session.begins_above))
     }
 
-    /// Sends what the user missed above `after`, which moves on to `through`; no faster than the
-    /// client takes it. How many messages.
+    /// Sends what the user missed up to `through`; no faster than the client takes it.
     async fn replay(
         &self,
         session: &Arc<Session>,
-        after: &mut u64,
+        missed: &mut Missed,
         through: u64,
-        others_only: bool,
-    ) -> Result<u64, Over> {
+    ) -> Result<(), Over> {
         let views = &self.ports.views;
-        let mut sent = 0;
-        while *after < through {
-            let from = *after;
+        while missed.after < through {
+            let from = missed.after;
             let page = self.retried(session, "views", || async move {
                 views.reached(through, VIEWS_WAIT).await?;
                 // Held for one page only, so that slow readers hold nobody up.
                 let _reader = self.readers.acquire().await;
-                views.stream(session.user(), from, through, PAGE, others_only).await
+                views.stream(session.user(), from, through, PAGE).await
             });
             let mut page = page.await?;
+            let last = page.last().filter(|_| page.len() >= PAGE as usize);
+            let reached = last.map_or(through, |last| last.position);
+            let found = page.len();
+            page.retain(|found| {
+                found.position > missed.others_only_through
+                    || found.message.sender_id != *session.user()
+            });
+            missed.own += (found - page.len()) as u64;
             let keys = self.retried(session, "the keys", || {
                 self.ports
                     .keys
@@ -124,22 +139,19 @@ impl Delivery {
             for found in &mut page {
                 keys.open(&mut found.message);
             }
-            let whole = page.len() < PAGE as usize;
             for found in page {
-                *after = found.position;
+                missed.after = found.position;
                 let outgoing = Outgoing::replayed(found, self.ports.journal.id());
                 if !session.has_room_for(&outgoing.packet(session.user())).await {
                     return Err(Over);
                 }
                 self.send(session, &outgoing);
                 self.metrics.messages_replayed.inc();
-                sent += 1;
+                missed.sent += 1;
             }
-            if whole {
-                *after = through;
-            }
+            missed.after = reached;
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Sends what came meanwhile; with the last of it the socket is live. False if some of it was

@@ -33,7 +33,7 @@ pub(super) fn get(
         }
         // One more than the page holds tells whether there is another.
         let more = limit as u32 + 1;
-        let found = core.ports.views.stream(&caller.user_id, after, head, more, false).await;
+        let found = core.ports.views.stream(&caller.user_id, after, head, more).await;
         let mut found = found.map_err(|error| views_failure(&error))?;
         let whole = found.len() <= limit;
         found.truncate(limit);

@@ -50,6 +50,17 @@ async fn without_a_cursor_it_goes_on_from_the_users_mark_without_own_messages() 
 }
 
 #[tokio::test]
+async fn many_own_messages_are_passed_over_once() {
+    let running = Running::start(settings()).await;
+    let world = &running.world;
+    say(world, 1..=250);
+    let mut ann = running.connect("ann").await;
+    let ready = ann.event("stream:ready").await;
+    assert_eq!(ready["data"], json!({ "cursor": world.cursor(250), "replayed": 0 }));
+    until("the mark is behind them", async || world.mark("ann") == 250).await;
+}
+
+#[tokio::test]
 async fn a_bad_cursor_is_reset_and_nothing_is_lost() {
     let running = Running::start(settings()).await;
     let world = &running.world;

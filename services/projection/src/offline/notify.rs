@@ -115,13 +115,14 @@ pub(super) async fn depart(
     let mut after = delivered.max(from.saturating_sub(1));
     while after < through {
         let messages =
-            until_available("views.stream", || views.stream(&user, after, through, limit, true))
+            until_available("views.stream", || views.stream(&user, after, through, limit))
                 .await
                 .with_context(|| format!("loading the stream of {user}"))?;
         let Some(last) = messages.last() else { break };
         after = last.position;
         let page = messages
             .into_iter()
+            .filter(|found| found.message.sender_id != user)
             .map(|message| notifier.clone().notify(user.clone(), message.into()));
         join_all(page).await;
     }

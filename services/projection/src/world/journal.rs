@@ -6,7 +6,7 @@ use cqrs_es::Aggregate;
 use tokio::sync::watch;
 use uuid::Uuid;
 use verbatim_domain::{Event, Inbox, StreamId, UserId};
-use verbatim_journal::{Append, Appended, Error, Journal, LaneProgress, Log, Snapshot};
+use verbatim_journal::{Append, Appended, Error, Journal, LaneProgress, Latest, Log, Snapshot};
 use verbatim_protocol::{CommandKey, JournalId, Recorded, Timestamp};
 
 use super::Faults;
@@ -175,7 +175,7 @@ impl Journal for MemoryJournal {
         not_needed()
     }
 
-    async fn load_snapshot(&self, _: &StreamId) -> Result<Option<Snapshot>, Error> {
+    async fn load(&self, _: &[StreamId], _: usize) -> Result<Vec<Latest>, Error> {
         not_needed()
     }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -133,9 +134,13 @@ impl Views for MemoryViews {
         not_needed()
     }
 
-    async fn members(&self, id: &ConversationId) -> Result<Option<Members>, Error> {
+    async fn members(
+        &self,
+        ids: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Members>, Error> {
         self.faults.check().map_err(Error::Unavailable)?;
-        Ok(self.members_of(&StreamId::conversation(id)))
+        let found = ids.iter().map(|id| (id.clone(), self.members_of(&StreamId::conversation(id))));
+        Ok(found.filter_map(|(id, members)| Some((id, members?))).collect())
     }
 
     async fn is_member(&self, _: &ConversationId, _: &UserId) -> Result<Option<bool>, Error> {
@@ -156,7 +161,6 @@ impl Views for MemoryViews {
         after: u64,
         through: u64,
         limit: u32,
-        others_only: bool,
     ) -> Result<Vec<StreamMessage>, Error> {
         self.faults.check().map_err(Error::Unavailable)?;
         let mut messages = Vec::new();
@@ -170,8 +174,7 @@ impl Views for MemoryViews {
             let member = members
                 .iter()
                 .any(|member| member.user_id == *user && member.joined_position < position);
-            let own = others_only && sent.sender_id == *user;
-            if member && !own && position > after && position <= through {
+            if member && position > after && position <= through {
                 let message = Message::new(id, sent.clone(), recorded.recorded_at);
                 messages.push(StreamMessage { position, message });
             }

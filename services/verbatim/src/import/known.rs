@@ -8,7 +8,7 @@ use cqrs_es::Aggregate;
 use futures::{StreamExt, TryStreamExt, stream};
 use hashlink::LruCache;
 use verbatim_domain::{Conversation, ConversationEvent, ConversationId, Event, StreamId};
-use verbatim_journal::{Journal, Snapshot};
+use verbatim_journal::{Journal, Latest, Snapshot};
 
 /// Conversations and members that are kept.
 const CAPACITY: usize = 200_000;
@@ -147,16 +147,19 @@ fn weigh(known: &Known) -> usize {
 async fn load(journal: &dyn Journal, id: &ConversationId) -> anyhow::Result<Known> {
     let stream = StreamId::conversation(id);
     let mut known = Known::default();
-    if let Some(snapshot) = journal.load_snapshot(&stream).await?
-        && let Ok(state) = serde_json::from_str(&snapshot.state)
-    {
-        (known.state, known.sequence) = (state, snapshot.sequence);
-        known.snapshot = snapshot.sequence;
+    let loaded = journal.load(std::slice::from_ref(&stream), PAGE).await?;
+    let Latest { snapshot, mut events } = loaded.into_iter().next().unwrap_or_default();
+    match snapshot.map(|snapshot| (serde_json::from_str(&snapshot.state), snapshot.sequence)) {
+        Some((Ok(state), sequence)) => {
+            (known.state, known.sequence, known.snapshot) = (state, sequence, sequence);
+        }
+        // One of another version.
+        Some((Err(_), _)) => events = journal.read_stream(&stream, 0, PAGE).await?,
+        None => {}
     }
     loop {
-        let page = journal.read_stream(&stream, known.sequence, PAGE).await?;
-        let is_last = page.len() < PAGE;
-        for recorded in page {
+        let is_last = events.len() < PAGE;
+        for recorded in events {
             let Event::Conversation(event) = &recorded.event else {
                 return Err(anyhow!("{} stands in {stream}", recorded.event.event_type()));
             };
@@ -167,5 +170,6 @@ async fn load(journal: &dyn Journal, id: &ConversationId) -> anyhow::Result<Know
             known.is_old = known.sequence > 0;
             return Ok(known);
         }
+        events = journal.read_stream(&stream, known.sequence, PAGE).await?;
     }
 }

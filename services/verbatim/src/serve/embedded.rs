@@ -85,7 +85,7 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
     };
     let gateway = Gateway::new(ports, settings.gateway.clone(), &mut registry)?;
 
-    let listener = super::listen(&settings).await?;
+    let listener = super::listen(&settings)?;
     banner(&settings, &listener, folder)?;
     warn_of_a_weak_secret(&settings);
 

@@ -8,7 +8,7 @@ use verbatim_postgres::testing::TestDatabase;
 use super::proxy::{Mode, Proxy};
 use super::{LONG, PostgresJournal, claims, cursor, first_in, progress, renewed, stream_in};
 use crate::conformance::{Place, append_one, committed, duplicate, message, read_all};
-use crate::{Appended, Claim, Error, Journal, Lanes, Log, Snapshot};
+use crate::{Appended, Claim, Error, Journal, Lanes, Latest, Log, Snapshot};
 
 /// A journal at the other end of a proxy, by one connection that has appended before, and the claims
 /// of its worker.
@@ -86,6 +86,7 @@ async fn a_database_that_is_away_is_told_within_five_seconds_and_used_again_afte
     let first = committed(append_one(&journal, first_in(0)).await);
     proxy.set(Mode::Freeze);
     let snapshot = Snapshot { stream: stream_in(1), sequence: 1, state: "{}".to_owned() };
+    let streams = [stream_in(1)];
     let key = first_in(0).key;
     let late = async {
         // Handed in while the call before it hangs.
@@ -99,7 +100,7 @@ async fn a_database_that_is_away_is_told_within_five_seconds_and_used_again_afte
         fails(journal.read_after(0, 10)),
         fails(journal.read_stream(&first[0].stream, 0, 10)),
         fails(journal.find_by_key(&key)),
-        fails(journal.load_snapshot(&snapshot.stream)),
+        fails(journal.load(&streams, 10)),
         fails(journal.save_snapshots(vec![snapshot.clone()])),
         fails(journal.renew(Uuid::nil(), LONG)),
         fails(journal.raise(&owned)),
@@ -118,5 +119,6 @@ async fn a_database_that_is_away_is_told_within_five_seconds_and_used_again_afte
     }
     assert_eq!(read_all(&journal).await.len(), 3);
     journal.save_snapshots(vec![snapshot.clone()]).await.expect("saved");
-    assert_eq!(journal.load_snapshot(&snapshot.stream).await.expect("one"), Some(snapshot));
+    let loaded = journal.load(&streams, 10).await.expect("loaded");
+    assert_eq!(loaded, [Latest { snapshot: Some(snapshot), events: Vec::new() }]);
 }

@@ -1,12 +1,13 @@
 //! The world as journal and views: what a gateway asks of them, and no more.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use verbatim_domain::{ConversationId, MessageId, NotificationId, StreamId, UserId};
-use verbatim_journal::{Append, Appended, Journal, LaneProgress, Log, Snapshot};
+use verbatim_journal::{Append, Appended, Journal, LaneProgress, Latest, Log, Snapshot};
 use verbatim_protocol::client::{Conversation, Delivery, Message, Notification, Page};
 use verbatim_protocol::{CommandKey, JournalId, Push, Recorded};
 use verbatim_views::{Members, MessageRange, PageRequest, StreamMessage, Views};
@@ -69,10 +70,7 @@ impl Journal for World {
         unreachable!("a gateway reads no events")
     }
 
-    async fn load_snapshot(
-        &self,
-        _: &StreamId,
-    ) -> Result<Option<Snapshot>, verbatim_journal::Error> {
+    async fn load(&self, _: &[StreamId], _: usize) -> Result<Vec<Latest>, verbatim_journal::Error> {
         unreachable!("a gateway reads no events")
     }
 
@@ -118,7 +116,10 @@ impl Views for World {
         Ok(Page { data: Vec::new(), next_cursor: None })
     }
 
-    async fn members(&self, _: &ConversationId) -> Result<Option<Members>, verbatim_views::Error> {
+    async fn members(
+        &self,
+        _: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Members>, verbatim_views::Error> {
         no()
     }
 
@@ -144,21 +145,18 @@ impl Views for World {
 
     async fn stream(
         &self,
-        reader: &UserId,
+        _: &UserId,
         after: u64,
         through: u64,
         limit: u32,
-        others_only: bool,
     ) -> Result<Vec<StreamMessage>, verbatim_views::Error> {
         self.check()?;
         assert!(through <= self.checkpoint(), "read before the views had come that far");
         let messages = self.messages();
-        let found = (after + 1..=through)
-            .map(|position| StreamMessage {
-                position,
-                message: messages[position as usize - 1].clone(),
-            })
-            .filter(|found| !others_only || found.message.sender_id != *reader);
+        let found = (after + 1..=through).map(|position| StreamMessage {
+            position,
+            message: messages[position as usize - 1].clone(),
+        });
         Ok(found.take(limit as usize).collect())
     }
 
