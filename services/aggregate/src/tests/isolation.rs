@@ -46,6 +46,23 @@ async fn a_panic_amid_the_pipeline_leaves_the_others_in_order() {
 }
 
 #[tokio::test]
+async fn an_aggregate_that_cannot_be_loaded_leaves_those_that_are_loaded_with_it() {
+    let service = Service::new();
+    for (id, panics) in [("corrupt", false), ("panics", true)] {
+        service.journal.damage(conversation(id), panics);
+    }
+    let say = |id: &str| service.give(to_target(say("ann", id, "x"), "bob"));
+    let replies = ["a", "corrupt", "b", "panics", "c", "corrupt"].map(say);
+    for (reply, id) in all(replies).await.into_iter().zip(["a", "", "b", "", "c", ""]) {
+        if id.is_empty() {
+            assert_eq!(refusal(reply), ErrorCode::Internal);
+        } else {
+            assert_eq!(sequence(reply), 1, "{id}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_command_past_its_deadline_is_not_handled() {
     let service = Service::new();
     service.start_conversation("ann", "bob", "c").await;

@@ -34,6 +34,8 @@ pub struct MemoryJournal {
     is_down: AtomicBool,
     goes_down_after_append: AtomicBool,
     refusals: AtomicU64,
+    /// Streams that can't be read; those whose reading panics.
+    damaged: Mutex<HashMap<StreamId, bool>>,
     /// The sizes of the appends that have begun, in commands.
     begun: Mutex<Vec<usize>>,
     pub stream_reads: AtomicU64,
@@ -70,6 +72,11 @@ impl MemoryJournal {
     /// It goes down between an append and whatever comes next.
     pub fn go_down_after_append(&self) {
         self.goes_down_after_append.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on a stream can't be read, or panics when it is.
+    pub fn damage(&self, stream: StreamId, panics: bool) {
+        self.damaged.lock().expect("no panic").insert(stream, panics);
     }
 
     /// Whether anybody has met it down.
@@ -163,6 +170,12 @@ impl verbatim_journal::Log for MemoryJournal {
     ) -> Result<Vec<Arc<Recorded>>, Error> {
         tokio::task::yield_now().await;
         self.check_up()?;
+        let damaged = self.damaged.lock().expect("no panic").get(stream).copied();
+        match damaged {
+            Some(true) => panic!("on request"),
+            Some(false) => return Err(Error::Corrupt("on request".into())),
+            None => {}
+        }
         let log = self.log();
         let events = log.streams.get(stream).map(Vec::as_slice).unwrap_or_default();
         let page: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
