@@ -74,6 +74,13 @@ struct Clients<'t> {
     opening: usize,
 }
 
+/// One who has come back.
+struct Back {
+    connection: Connection,
+    cursor: String,
+    wrong: u64,
+}
+
 pub async fn run(args: Args) -> anyhow::Result<Report> {
     let target = &args.target;
     let name = Uuid::now_v7().simple().to_string();
@@ -81,21 +88,25 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     let cursors = vec![None; args.clients];
     let mut clients = Clients { target, users, cursors, opening: args.opening };
     // The first time makes the users known; the second is measured.
-    clients.all_back(0).await?;
+    let back = clients.all_back(0).await?;
+    clients.leave(back).await?;
     processes::quiet(&target.processes).await?;
 
     let plan = Plan { cast: Cast::new(10), rate: Some(args.others), ..Plan::default() };
     let mut others = Talk::begin(target, &plan).await?;
     others.measure(pause(CALM)).await?;
-    let (connect_seconds, _) = others.measure(timed(clients.all_back(0))).await?;
+    let (connect_seconds, back) = others.measure(timed(clients.all_back(0))).await?;
+    others.during(clients.leave(back)).await?;
     others.during(clients.miss(args.missed)).await?;
     let before = processes::look(&target.processes)?;
-    let (caught_up_seconds, wrong) = others.measure(timed(clients.all_back(args.missed))).await?;
+    let (caught_up_seconds, back) = others.measure(timed(clients.all_back(args.missed))).await?;
     let Spent { processes, load_cpu_seconds, .. } = before.until_now()?;
+    let wrong = others.during(clients.leave(back)).await?;
     others.during(clients.miss(args.missed)).await?;
     clients.cursors.fill(None);
-    let (caught_up_without_cursor_seconds, also_wrong) =
+    let (caught_up_without_cursor_seconds, back) =
         others.measure(timed(clients.all_back(args.missed))).await?;
+    let also_wrong = others.during(clients.leave(back)).await?;
     let (outcome, windows) = others.end().await?;
     let times = |number: usize| Times::from(&windows[number].to_receipt);
     let others = Others {
@@ -139,28 +150,30 @@ impl Clients<'_> {
         pause(Duration::from_secs(2)).await
     }
 
-    /// Connects everybody behind their cursors; once all have had `missed` messages all leave. How
-    /// many messages were others than those that had to come.
-    async fn all_back(&mut self, missed: usize) -> anyhow::Result<u64> {
+    /// Connects everybody behind their cursors, until all have had `missed` messages.
+    async fn all_back(&self, missed: usize) -> anyhow::Result<Vec<Back>> {
         let Self { target, users, cursors, opening } = self;
-        let (target, opening) = (*target, *opening);
         let back = users.iter().zip(&*cursors).enumerate();
         let back = back.map(|(number, (user, cursor))| async move {
             let mut connection = target.connect_at(user, number, cursor.as_deref()).await?;
             let ready = timeout(PATIENCE, catch_up(&mut connection, missed)).await;
             let (cursor, wrong) =
                 ready.with_context(|| format!("{user} was not brought up to date"))??;
-            anyhow::Ok((connection, cursor, wrong))
+            Ok(Back { connection, cursor, wrong })
         });
-        let back: Vec<_> = stream::iter(back).buffered(opening).try_collect().await?;
+        stream::iter(back).buffered(*opening).try_collect().await
+    }
+
+    /// All leave, and keep their cursors. How many messages were others than those that had to come.
+    async fn leave(&mut self, back: Vec<Back>) -> anyhow::Result<u64> {
         let mut all_wrong = 0;
         let mut leaving = Vec::new();
-        for (slot, (connection, cursor, wrong)) in cursors.iter_mut().zip(back) {
+        for (slot, Back { connection, cursor, wrong }) in self.cursors.iter_mut().zip(back) {
             *slot = Some(cursor);
             all_wrong += wrong;
             leaving.push(connection.close());
         }
-        stream::iter(leaving).buffer_unordered(opening).try_collect::<()>().await?;
+        stream::iter(leaving).buffer_unordered(self.opening).try_collect::<()>().await?;
         Ok(all_wrong)
     }
 }
