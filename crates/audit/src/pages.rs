@@ -10,7 +10,7 @@ use verbatim_protocol::Recorded;
 use crate::Range;
 
 /// Pages that are being read, or wait to be taken, while one is worked on.
-const AHEAD: usize = 1;
+const AHEAD: usize = 2;
 
 type Page = Result<Vec<Arc<Recorded>>, Error>;
 
