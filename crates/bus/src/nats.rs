@@ -5,7 +5,7 @@
 //!
 //! | subject | what | who publishes | who listens |
 //! | --- | --- | --- | --- |
-//! | `verbatim.commands.<lane>` | a command as JSON, kept by the stream `VERBATIM_COMMANDS` for up to a minute; the header `Verbatim-Reply` says where its reply goes | gateway, projection | the lane's owner, by a consumer |
+//! | `verbatim.commands.<lane>` | a command as JSON, kept by the stream `VERBATIM_COMMANDS` for fifteen seconds; the header `Verbatim-Reply` says where its reply goes | gateway, projection | the lane's owner, by a consumer |
 //! | `verbatim.replies.<role>.<process>.>` | a process's inboxes: replies, acknowledgements, what the server answers | aggregate, the server | that process |
 //! | `verbatim.events` | committed events | aggregate | projection |
 //! | `verbatim.frames` | push frames | projection | gateway |

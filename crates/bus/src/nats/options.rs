@@ -62,7 +62,7 @@ impl Topics {
 }
 
 /// The stream that keeps commands until their lanes' owners take them. It is stored in files, and
-/// keeps nothing for longer than a minute.
+/// keeps each for fifteen seconds, handled or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamOptions {
     pub replicas: usize,
@@ -74,7 +74,7 @@ pub struct StreamOptions {
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { replicas: 1, max_messages: 500_000, max_bytes: 256 << 20 }
+        Self { replicas: 1, max_messages: 1_000_000, max_bytes: 512 << 20 }
     }
 }
 

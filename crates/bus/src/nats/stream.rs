@@ -15,8 +15,9 @@ use super::error::{Cause, Error};
 use super::options::StreamOptions;
 use super::subjects::Subjects;
 
-/// Commands have a deadline of seconds; after this nobody wants them.
-const MAX_AGE: Duration = Duration::from_mins(1);
+/// Three times a command's deadline: after this nobody wants it. What is handled stays until then too, so
+/// this and the stream's limits bound how many commands a second there may be.
+const MAX_AGE: Duration = Duration::from_secs(15);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
