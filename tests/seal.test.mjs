@@ -67,7 +67,11 @@ describe('a sealed log', () => {
     admin = await deployment.rest(auditor, { role: 'admin' });
     const client = await deployment.connect(ann);
     messages = [];
-    for (let n = 0; n < 30; n += 1) messages.push(await client.send({ conversationId: one, targetUserId: ben, content: `${n} "🦀"` }));
+    const send = async (n) => messages.push(await client.send({ conversationId: one, targetUserId: ben, content: `${n} "🦀"` }));
+    for (let n = 0; n < 15; n += 1) await send(n);
+    // So that there is more than one checkpoint.
+    await sealed(`/app/audit/proofs/${messages.at(-1)._id}`);
+    for (let n = 15; n < 30; n += 1) await send(n);
     client.close();
     publicKey = await line(['seal-key'], { SEAL_KEY_FILE: key });
     await sealed(`/app/audit/proofs/${messages.at(-1)._id}`);

@@ -225,7 +225,9 @@ fn connect(socket: &SocketRef, hub: &Arc<Hub>) {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         // A limit that takes in fewer at once than what it limits would be none.
-        let socket = TcpSocket::new_v4()?;
+        let is_v4 = args.listen.is_ipv4();
+        let socket = if is_v4 { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
         socket.bind(args.listen)?;
         let listener = socket.listen(4_096)?;
         println!("listens on {}", listener.local_addr()?);

@@ -153,7 +153,7 @@ impl Clients<'_> {
     /// Connects everybody behind their cursors, until all have had `missed` messages.
     async fn all_back(&self, missed: usize) -> anyhow::Result<Vec<Back>> {
         let Self { target, users, cursors, opening } = self;
-        let back = users.iter().zip(&*cursors).enumerate();
+        let back = users.iter().zip(cursors).enumerate();
         let back = back.map(|(number, (user, cursor))| async move {
             let mut connection = target.connect_at(user, number, cursor.as_deref()).await?;
             let ready = timeout(PATIENCE, catch_up(&mut connection, missed)).await;

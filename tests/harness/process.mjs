@@ -1,7 +1,9 @@
 // One process of the executable, in whichever form its settings name.
 
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
+import { createServer } from 'node:net';
 
 import { environment, executable } from './executable.mjs';
 import { Log } from './log.mjs';
@@ -11,6 +13,18 @@ const BANNER = /^Verbatim \S+ listens on (http:\/\/127\.0\.0\.1:\d+)$/;
 
 /** Within which a process must have ended once it was asked to. */
 const STOP_TIMEOUT = 10_000;
+
+/** Below those that the system gives to outgoing connections: one of these could have it at a restart. */
+async function freePort() {
+  for (;;) {
+    const port = randomInt(10_000, 32_000);
+    const server = createServer();
+    const free = await new Promise((resolve) => server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
 
 /** A process that can be ended, and started again where it listened before. */
 export class Process {
@@ -25,7 +39,9 @@ export class Process {
   async start(args, settings, cwd, log) {
     const from = log.lines.length;
     const own = new Log();
-    const child = spawn(executable, args, { env: environment({ ...settings, ...(this.listen ? { VERBATIM_LISTEN: this.listen } : {}) }), cwd });
+    const anywhere = settings.VERBATIM_LISTEN === '127.0.0.1:0';
+    const listen = this.listen ?? (anywhere ? `127.0.0.1:${await freePort()}` : settings.VERBATIM_LISTEN);
+    const child = spawn(executable, args, { env: environment({ ...settings, ...(listen ? { VERBATIM_LISTEN: listen } : {}) }), cwd });
     this.child = child;
     log.follow(child);
     own.follow(child);

@@ -122,7 +122,7 @@ pub trait Views: Send + Sync + 'static {
     /// [`Error::Behind`] after `within`.
     async fn reached(&self, position: u64, within: Duration) -> Result<(), Error>;
 
-    /// Resolves once somebody waits for more than the views show. Never where that can't be known.
+    /// Resolves once somebody has waited for more than the views show. Never where that can't be known.
     async fn wanted(&self) {
         std::future::pending::<()>().await;
     }
@@ -148,7 +148,7 @@ pub trait Views: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Page<Conversation>, Error>;
 
-    /// The members of those of these conversations that there are.
+    /// The members of those of these conversations, each named once, that there are.
     ///
     /// # Errors
     /// [`Error`].

@@ -61,7 +61,7 @@ pub struct Settings {
     pub snapshot_every: u64,
     /// Reads at once that load aggregates.
     pub max_loads: usize,
-    /// Aggregates loaded by one read.
+    /// Aggregates loaded by one read; one with more than a page of events is loaded by itself.
     pub load_batch: usize,
     /// Commands that may wait for their aggregates to be loaded.
     pub max_parked: usize,
@@ -86,7 +86,7 @@ impl Default for Settings {
             hot_aggregates: 50_000,
             snapshot_every: 500,
             max_loads: 4,
-            load_batch: 64,
+            load_batch: 16,
             max_parked: 1_024,
             load_page: 500,
             max_conflicts: 3,

@@ -19,7 +19,7 @@ use crate::answer;
 use crate::batch::{Batch, Decision};
 use crate::cache::Cache;
 use crate::lanes::LaneBook;
-use crate::load::{Loaded, Wanted, load};
+use crate::load::{Loaded, Loads, Wanted, load};
 use crate::metrics::Metrics;
 use crate::owner::Owner;
 use crate::ownership::owned;
@@ -43,7 +43,11 @@ pub(crate) struct Worker {
     pub(crate) forming: Batch,
     pub(crate) in_flight: Option<InFlight>,
     to_load: VecDeque<StreamId>,
-    loads: JoinSet<Vec<Loaded>>,
+    /// Found to need a load of their own.
+    load_alone: VecDeque<Wanted>,
+    /// Whether the next load is one of those, if there is one.
+    alone_next: bool,
+    loads: JoinSet<Loads>,
     pub(crate) aside: JoinSet<Aside>,
     /// Waiting for the snapshots under way to be saved.
     pub(crate) snapshots: Vec<Snapshot>,
@@ -98,6 +102,8 @@ impl Worker {
             forming: Batch::default(),
             in_flight: None,
             to_load: VecDeque::new(),
+            load_alone: VecDeque::new(),
+            alone_next: false,
             loads: JoinSet::new(),
             aside: JoinSet::new(),
             snapshots: Vec::new(),
@@ -139,40 +145,44 @@ impl Worker {
             }
             let room = self.room().min(last.unwrap_or(usize::MAX));
             tokio::select! {
-                biased;
-                () = shutdown.cancelled(), if !is_ending => {
-                    is_ending = true;
-                    match &self.owner {
-                        Some(owner) => owner.stop(),
-                        None => last = Some(self.bus.queued_commands()),
-                    }
-                }
-                ownership = owned(&mut self.owner), if last.is_none() => {
-                    if let Some(ownership) = ownership? {
-                        self.own(ownership, &mut *source);
-                    } else {
-                        self.leave(usize::MAX, &mut *source);
-                        last = Some(self.bus.queued_commands());
-                    }
-                }
-                answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
-                    self.after_append(answer?).await?;
-                }
-                Some(loaded) = self.loads.join_next() => {
-                    loaded?.into_iter().for_each(|loaded| self.after_load(loaded));
-                }
-                Some(aside) = self.aside.join_next() => self.after_aside(aside?),
-                taken = source.next(room), if room > 0 => {
-                    if let Some(requests) = taken {
-                        last = last.map(|left| left.saturating_sub(requests.len()));
-                        self.take(requests);
-                    } else {
-                        // The bus was closed, or somebody else handles its commands now.
-                        self.leave(usize::MAX, &mut *source);
-                        last = Some(0);
-                    }
-                }
+                           biased;
+                           () = shutdown.cancelled(), if !is_ending => {
+                               is_ending = true;
+                               match &self.owner {
+                                   Some(owner) => owner.stop(),
+                                   None => last = Some(self.bus.queued_commands()),
+                               }
+                           }
+                           ownership = owned(&mut self.owner), if last.is_none() => {
+                               if let Some(ownership) = ownership? {
+                                   self.own(ownership, &mut *source);
+                               } else {
+                                   self.leave(usize::MAX, &mut *source);
+                                   last = Some(self.bus.queued_commands());
+                               }
+                           }
+                           answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
+                               self.after_append(answer?).await?;
+                           }
+                           Some(loads) = self.loads.join_next() => {
+                               let Loads { loaded, alone } = loads?;
+                               self.load_alone.extend(alone);
+                               for loaded in loaded {
+            self.after_load(loaded);
             }
+                           }
+                           Some(aside) = self.aside.join_next() => self.after_aside(aside?),
+                           taken = source.next(room), if room > 0 => {
+                               if let Some(requests) = taken {
+                                   last = last.map(|left| left.saturating_sub(requests.len()));
+                                   self.take(requests);
+                               } else {
+                                   // The bus was closed, or somebody else handles its commands now.
+                                   self.leave(usize::MAX, &mut *source);
+                                   last = Some(0);
+                               }
+                           }
+                       }
         }
     }
 
@@ -318,15 +328,29 @@ impl Worker {
     }
 
     fn start_loads(&mut self) {
-        while self.loads.len() < self.settings.max_loads && !self.to_load.is_empty() {
-            let count = self.to_load.len().min(self.settings.load_batch);
-            let wanted = self.to_load.drain(..count).map(|stream| {
-                let parked = &self.cache.touch(&stream).parked;
-                let suspects = parked.iter().filter(|pending| pending.key_is == KeyIs::Suspect);
-                let suspects = suspects.map(|pending| pending.key().clone()).collect();
-                Wanted { stream, suspects }
-            });
-            let (wanted, journal) = (wanted.collect(), Arc::clone(&self.journal));
+        while self.loads.len() < self.settings.max_loads {
+            // In turn, so that neither those that take long nor the others wait for all of the rest.
+            self.alone_next = !self.alone_next;
+            let alone = if self.alone_next || self.to_load.is_empty() {
+                self.load_alone.pop_front()
+            } else {
+                None
+            };
+            let wanted = match alone {
+                Some(alone) => vec![alone],
+                None if self.to_load.is_empty() => return,
+                None => {
+                    let count = self.to_load.len().min(self.settings.load_batch);
+                    let wanted = self.to_load.drain(..count).map(|stream| {
+                        let parked = self.cache.touch(&stream).parked.iter();
+                        let suspects = parked.filter(|pending| pending.key_is == KeyIs::Suspect);
+                        let suspects = suspects.map(|pending| pending.key().clone()).collect();
+                        Wanted { stream, suspects }
+                    });
+                    wanted.collect()
+                }
+            };
+            let journal = Arc::clone(&self.journal);
             self.loads.spawn(load(journal, wanted, self.settings.load_page));
         }
     }

@@ -109,6 +109,8 @@ impl CommandStream {
             max_bytes: self.config.max_bytes,
             max_messages: self.config.max_messages,
             num_replicas: self.config.num_replicas,
+            // The server chose it by the age, and refuses one that is longer.
+            duplicate_window: found.duplicate_window.min(self.config.max_age),
             ..found.clone()
         };
         if wanted == *found {

@@ -14,8 +14,8 @@ use super::{Failed, MIGRATIONS};
 use crate::stored::{LAST, page};
 use crate::{Error, Log, Row, Rows};
 
-/// Connections: two that read pages, and one for whoever looks something up meanwhile.
-const READERS: u32 = 3;
+/// Connections: three that read pages, and one for whoever looks something up meanwhile.
+const READERS: u32 = 4;
 
 /// The journal of a file that another process may be writing.
 #[derive(Debug)]

@@ -45,7 +45,7 @@ struct Missed {
 }
 
 impl Missed {
-    fn after(after: u64, others_only_through: u64) -> Self {
+    fn above(after: u64, others_only_through: u64) -> Self {
         Self { after, others_only_through, sent: 0, own: 0 }
     }
 }
@@ -89,7 +89,7 @@ impl Delivery {
             Start::Mark => None,
             Start::Malformed => Some(BadCursor::Malformed.to_string()),
             Start::Cursor(cursor) => match StreamCursor::parse(&cursor, journal.id()) {
-                Ok(after) if after <= head => return Ok(Missed::after(after, 0)),
+                Ok(after) if after <= head => return Ok(Missed::above(after, 0)),
                 Ok(_) => Some("the cursor is ahead of the log".to_owned()),
                 Err(bad) => Some(bad.to_string()),
             },
@@ -102,7 +102,7 @@ impl Delivery {
             views.reached(head, VIEWS_WAIT).await?;
             views.delivered_through(session.user()).await
         });
-        Ok(Missed::after(mark.await?, session.begins_above))
+        Ok(Missed::above(mark.await?, session.begins_above))
     }
 
     /// Sends what the user missed up to `through`; no faster than the client takes it.

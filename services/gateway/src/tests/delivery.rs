@@ -61,6 +61,24 @@ async fn many_own_messages_are_passed_over_once() {
 }
 
 #[tokio::test]
+async fn what_others_said_among_own_messages_is_sent_and_not_passed_over() {
+    let running = Running::start(settings()).await;
+    let world = &running.world;
+    say(world, 1..=150);
+    world.say("bo", "151");
+    say(world, 152..=300);
+    let mut ann = running.connect("ann").await;
+    assert_eq!(ann.contents(1).await, ["151"]);
+    let ready = ann.event("stream:ready").await;
+    assert_eq!(ready["data"], json!({ "cursor": world.cursor(300), "replayed": 1 }));
+    ann.send("41").await;
+    until("a clean goodbye moves the mark", async || world.mark("ann") > 0).await;
+    assert_eq!(world.mark("ann"), 151, "no further than what was sent");
+    running.connect("ann").await.event("stream:ready").await;
+    until("the mark is behind the rest", async || world.mark("ann") == 300).await;
+}
+
+#[tokio::test]
 async fn a_bad_cursor_is_reset_and_nothing_is_lost() {
     let running = Running::start(settings()).await;
     let world = &running.world;

@@ -49,11 +49,16 @@ async fn a_pause_is_as_long_as_the_write_asks_for_and_over_when_somebody_waits()
 
 #[tokio::test]
 async fn there_is_no_pause_while_more_waits_than_is_written_together() {
+    const HOUR: Duration = Duration::from_hours(1);
     let world = World::new();
-    world.record((0..5).map(|_| said("c", "ann")).collect());
-    let longest_rest = Duration::from_hours(1);
-    let (stop, task) = start(&world, Settings { batch_events: 2, longest_rest, ..settings() });
-    world.until("the views have all", || world.views.checkpoint() == 5).await;
+    // So that a pause would be a second long.
+    world.views.take_at_least(Duration::from_millis(50));
+    world.record((0..7).map(|_| said("c", "ann")).collect());
+    let begun = Instant::now();
+    let pace = Settings { batch_events: 3, longest_rest: HOUR, ..settings() };
+    let (stop, task) = start(&world, pace);
+    world.until("the views have all", || world.views.checkpoint() == 7).await;
+    assert!(begun.elapsed() < Duration::from_millis(900));
     stop.cancel();
     task.await.expect("no panic").expect("no error");
 }

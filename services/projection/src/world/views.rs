@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) struct MemoryViews {
     /// Questions whether a position was reached.
     pub waits: Faults,
     corrupt: AtomicBool,
+    /// How many milliseconds a write takes at least.
+    least: AtomicU64,
     changes: watch::Sender<()>,
 }
 
@@ -36,6 +38,7 @@ impl MemoryViews {
             faults: Faults::default(),
             waits: Faults::default(),
             corrupt: AtomicBool::new(false),
+            least: AtomicU64::new(0),
             changes,
         }
     }
@@ -43,6 +46,10 @@ impl MemoryViews {
     /// Has every further apply find what can't be.
     pub fn corrupt(&self) {
         self.corrupt.store(true, Ordering::SeqCst);
+    }
+
+    pub fn take_at_least(&self, time: Duration) {
+        self.least.store(time.as_millis() as u64, Ordering::SeqCst);
     }
 
     fn events(&self) -> Vec<Arc<Recorded>> {
@@ -83,6 +90,7 @@ impl Views for MemoryViews {
         let answer = self.faults.check().map_err(Error::Unavailable);
         self.changes.send_replace(());
         answer?;
+        tokio::time::sleep(Duration::from_millis(self.least.load(Ordering::SeqCst))).await;
         if self.corrupt.load(Ordering::SeqCst) {
             return Err(Error::Corrupt("broken for a test".into()));
         }

@@ -301,8 +301,15 @@ async fn a_cursor_ahead_of_a_stream_that_was_set_back_is_not_trusted() {
 #[tokio::test]
 async fn a_stream_whose_settings_differ_is_mended() {
     let mut options = options();
-    open(options.clone()).await;
+    let nats = open(options.clone()).await;
+    // As earlier versions made it.
+    let mut found = stream(&nats).await.cached_info().config.clone();
+    let wanted = found.max_age;
+    (found.max_age, found.duplicate_window) = (4 * wanted, 4 * wanted);
+    let jetstream = async_nats::jetstream::new(nats.link.client().clone());
+    jetstream.update_stream(found).await.expect("changed");
     options.stream.max_messages = 77;
     let nats = open(options).await;
-    assert_eq!(stream(&nats).await.cached_info().config.max_messages, 77);
+    let config = stream(&nats).await.cached_info().config.clone();
+    assert_eq!((config.max_messages, config.max_age), (77, wanted));
 }
