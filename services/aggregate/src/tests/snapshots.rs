@@ -59,6 +59,21 @@ async fn a_snapshot_that_cannot_be_read_is_ignored() {
 }
 
 #[tokio::test]
+async fn what_must_be_loaded_alone_is_answered_like_what_is_loaded_with_others() {
+    let service = Service::with(Settings { snapshot_every: u64::MAX, ..Settings::default() });
+    grow(&service, 250).await;
+    for id in ["broken", "short", "other"] {
+        service.start_conversation("ann", "bob", id).await;
+    }
+    let journal = service.stop().await;
+    let broken = Snapshot { stream: conversation("broken"), sequence: 3, state: "{}x".into() };
+    journal.save_snapshots(vec![broken]).await.expect("it is saved");
+    let service = Service::start(journal, Settings { load_page: 100, ..Settings::default() });
+    let replies = ["short", "c", "broken", "other"].map(|id| service.say("bob", id, "x"));
+    assert!(all(replies).await.into_iter().map(sequence).eq([2, 252, 2, 2]));
+}
+
+#[tokio::test]
 async fn no_snapshot_is_ahead_of_the_journal() {
     // One with every command; the journal in memory checks each.
     let service = Service::with(Settings { snapshot_every: 1, ..Settings::default() });
