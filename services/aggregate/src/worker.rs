@@ -145,44 +145,38 @@ impl Worker {
             }
             let room = self.room().min(last.unwrap_or(usize::MAX));
             tokio::select! {
-                           biased;
-                           () = shutdown.cancelled(), if !is_ending => {
-                               is_ending = true;
-                               match &self.owner {
-                                   Some(owner) => owner.stop(),
-                                   None => last = Some(self.bus.queued_commands()),
-                               }
-                           }
-                           ownership = owned(&mut self.owner), if last.is_none() => {
-                               if let Some(ownership) = ownership? {
-                                   self.own(ownership, &mut *source);
-                               } else {
-                                   self.leave(usize::MAX, &mut *source);
-                                   last = Some(self.bus.queued_commands());
-                               }
-                           }
-                           answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
-                               self.after_append(answer?).await?;
-                           }
-                           Some(loads) = self.loads.join_next() => {
-                               let Loads { loaded, alone } = loads?;
-                               self.load_alone.extend(alone);
-                               for loaded in loaded {
-            self.after_load(loaded);
+                biased;
+                () = shutdown.cancelled(), if !is_ending => {
+                    is_ending = true;
+                    match &self.owner {
+                        Some(owner) => owner.stop(),
+                        None => last = Some(self.bus.queued_commands()),
+                    }
+                }
+                ownership = owned(&mut self.owner), if last.is_none() => {
+                    if let Some(ownership) = ownership? {
+                        self.own(ownership, &mut *source);
+                    } else {
+                        self.leave(usize::MAX, &mut *source);
+                        last = Some(self.bus.queued_commands());
+                    }
+                }
+                answer = appended(&mut self.in_flight), if self.in_flight.is_some() => {
+                    self.after_append(answer?).await?;
+                }
+                Some(loads) = self.loads.join_next() => self.after_loads(loads?),
+                Some(aside) = self.aside.join_next() => self.after_aside(aside?),
+                taken = source.next(room), if room > 0 => {
+                    if let Some(requests) = taken {
+                        last = last.map(|left| left.saturating_sub(requests.len()));
+                        self.take(requests);
+                    } else {
+                        // The bus was closed, or somebody else handles its commands now.
+                        self.leave(usize::MAX, &mut *source);
+                        last = Some(0);
+                    }
+                }
             }
-                           }
-                           Some(aside) = self.aside.join_next() => self.after_aside(aside?),
-                           taken = source.next(room), if room > 0 => {
-                               if let Some(requests) = taken {
-                                   last = last.map(|left| left.saturating_sub(requests.len()));
-                                   self.take(requests);
-                               } else {
-                                   // The bus was closed, or somebody else handles its commands now.
-                                   self.leave(usize::MAX, &mut *source);
-                                   last = Some(0);
-                               }
-                           }
-                       }
         }
     }
 
@@ -328,30 +322,37 @@ impl Worker {
     }
 
     fn start_loads(&mut self) {
-        while self.loads.len() < self.settings.max_loads {
-            // In turn, so that neither those that take long nor the others wait for all of the rest.
-            self.alone_next = !self.alone_next;
-            let alone = if self.alone_next || self.to_load.is_empty() {
-                self.load_alone.pop_front()
-            } else {
-                None
-            };
-            let wanted = match alone {
-                Some(alone) => vec![alone],
-                None if self.to_load.is_empty() => return,
-                None => {
-                    let count = self.to_load.len().min(self.settings.load_batch);
-                    let wanted = self.to_load.drain(..count).map(|stream| {
-                        let parked = self.cache.touch(&stream).parked.iter();
-                        let suspects = parked.filter(|pending| pending.key_is == KeyIs::Suspect);
-                        let suspects = suspects.map(|pending| pending.key().clone()).collect();
-                        Wanted { stream, suspects }
-                    });
-                    wanted.collect()
-                }
-            };
+        while self.loads.len() < self.settings.max_loads
+            && let Some(wanted) = self.next_to_load()
+        {
             let journal = Arc::clone(&self.journal);
             self.loads.spawn(load(journal, wanted, self.settings.load_page));
+        }
+    }
+
+    /// What the next read is to load. In turn one that takes long and some of the others, so that neither
+    /// wait for all of the rest.
+    fn next_to_load(&mut self) -> Option<Vec<Wanted>> {
+        self.alone_next = !self.alone_next;
+        if (self.alone_next || self.to_load.is_empty())
+            && let Some(alone) = self.load_alone.pop_front()
+        {
+            return Some(vec![alone]);
+        }
+        let count = self.to_load.len().min(self.settings.load_batch);
+        let wanted = self.to_load.drain(..count).map(|stream| {
+            let parked = self.cache.touch(&stream).parked.iter();
+            let suspects = parked.filter(|pending| pending.key_is == KeyIs::Suspect);
+            let suspects = suspects.map(|pending| pending.key().clone()).collect();
+            Wanted { stream, suspects }
+        });
+        (count > 0).then(|| wanted.collect())
+    }
+
+    fn after_loads(&mut self, Loads { loaded, alone }: Loads) {
+        self.load_alone.extend(alone);
+        for loaded in loaded {
+            self.after_load(loaded);
         }
     }
 
