@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -453,6 +453,21 @@ describe('backup, restore and rebuild', () => {
     for (const name of ['views.sqlite', 'views.sqlite-wal', 'views.sqlite-shm']) rmSync(join(deployment.dataDir, name), { force: true });
     await deployment.start();
     assert.deepEqual([await readings(deployment, alice), await readings(deployment, bob)], before);
+  });
+});
+
+describe('work that nobody waits for', () => {
+  test('leaves the processors to others', async (t) => {
+    const deployment = await started(t, {});
+    const threads = readdirSync(`/proc/${deployment.pid}/task`).map((id) => {
+      const [, name, fields] = /^\d+ \((.*)\) (.*)$/s.exec(readFileSync(`/proc/${deployment.pid}/task/${id}/stat`, 'utf8'));
+      return { name, nice: Number(fields.split(' ')[16]) };
+    });
+    const priorities = (name) => threads.filter((thread) => thread.name === name).map((thread) => thread.nice).sort((a, b) => a - b);
+    assert.ok(priorities('background').length > 0 && priorities('background').every((nice) => nice === 19));
+    // Of journal, views, state and keys, and of seal and analytics.
+    assert.deepEqual(priorities('sqlite-writer'), [0, 0, 0, 0, 19, 19]);
+    assert.ok(priorities('tokio-rt-worker').every((nice) => nice === 0));
   });
 });
 

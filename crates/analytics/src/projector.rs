@@ -1,9 +1,10 @@
 //! Events in, rows and checkpoint out, in one transaction.
 
+use std::ops::RangeBounds;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use verbatim_protocol::Recorded;
 
@@ -18,17 +19,20 @@ const ROWS_AT_ONCE: usize = 10_000;
 /// Events of a transaction at most.
 const EVENTS_AT_ONCE: usize = 10_000;
 
+/// The highest position that somebody has waited for.
+pub(crate) type Wanted = watch::Sender<u64>;
+
 /// The analytics of a journal, to write them.
 #[derive(Clone)]
 pub struct Analytics {
     store: Arc<dyn Store>,
-    wanted: Arc<Notify>,
+    wanted: Wanted,
     rows_at_once: usize,
 }
 
 impl Analytics {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, wanted: Arc::default(), rows_at_once: ROWS_AT_ONCE }
+        Self { store, wanted: Wanted::default(), rows_at_once: ROWS_AT_ONCE }
     }
 
     #[cfg(any(test, feature = "conformance"))]
@@ -40,7 +44,7 @@ impl Analytics {
     /// Reports on these, in this process: whoever waits for them is noticed here.
     #[must_use]
     pub fn reports(&self, journal: verbatim_protocol::JournalId) -> Reports {
-        Reports::new(self.store.clone(), journal, Arc::clone(&self.wanted))
+        Reports::new(self.store.clone(), journal, self.wanted.clone())
     }
 
     /// The last position whose event they show.
@@ -65,9 +69,11 @@ impl Analytics {
         }
     }
 
-    /// Resolves once somebody in this process waits for more than they show.
-    pub async fn wanted(&self) {
-        self.wanted.notified().await;
+    /// Resolves once the highest position that anybody in this process has waited for is one of these.
+    pub async fn wanted(&self, positions: impl RangeBounds<u64>) {
+        let mut wanted = self.wanted.subscribe();
+        let found = wanted.wait_for(|wanted| positions.contains(wanted)).await;
+        found.expect("the sender is this object's");
     }
 
     /// Gives an empty set of figures, to make them anew beside those in use.
@@ -212,5 +218,32 @@ fn following(checkpoint: u64, events: &[Arc<Recorded>]) -> Result<&[Arc<Recorded
             Err(Error::Corrupt(format!("position {} came where {expected} is due", event.position)))
         }
         None => Ok(events),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+    use verbatim_protocol::JournalId;
+
+    use super::*;
+    use crate::Memory;
+
+    #[tokio::test]
+    async fn a_position_that_is_waited_for_is_wanted_until_it_is_shown() {
+        let analytics = Analytics::new(Arc::new(Memory::default()));
+        let reports = analytics.reports(JournalId(uuid::Uuid::nil()));
+        for position in [3, 2] {
+            let reached = reports.reached(position, Duration::ZERO).await;
+            assert!(matches!(reached, Err(Error::Behind)));
+        }
+        for _ in 0..2 {
+            // Whoever has shown 2 hears that there is more to do, as often as they ask.
+            timeout(Duration::from_secs(5), analytics.wanted(3..)).await.expect("it is wanted");
+        }
+        assert!(timeout(Duration::from_millis(20), analytics.wanted(4..)).await.is_err());
+        assert!(timeout(Duration::from_millis(20), analytics.wanted(1..=2)).await.is_err());
     }
 }

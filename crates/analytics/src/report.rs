@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use verbatim_domain::ConversationId;
 use verbatim_protocol::client::Page;
@@ -18,6 +17,7 @@ use crate::connections::Standing;
 use crate::cursor::Cursor;
 use crate::figures::{Durations, Figure, Figures};
 use crate::key::{Cells, Kind, Of, RECORDED, SAMPLE, Unit};
+use crate::projector::Wanted;
 use crate::state;
 use crate::store::Reading;
 
@@ -259,18 +259,18 @@ impl Report for Connections {
 pub struct Reports {
     store: Arc<dyn Reading>,
     journal: JournalId,
-    wanted: Arc<Notify>,
+    wanted: Wanted,
 }
 
 impl Reports {
-    pub(crate) fn new(store: Arc<dyn Reading>, journal: JournalId, wanted: Arc<Notify>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Reading>, journal: JournalId, wanted: Wanted) -> Self {
         Self { store, journal, wanted }
     }
 
     /// Reports on what another process writes.
     #[must_use]
     pub fn beside(store: Arc<dyn Reading>, journal: JournalId) -> Self {
-        Self::new(store, journal, Arc::default())
+        Self::new(store, journal, Wanted::default())
     }
 
     /// The last position whose event they show.
@@ -294,10 +294,14 @@ impl Reports {
                 Ok(_) | Err(Error::Behind) => {}
                 Err(error) => return Err(error),
             }
+            self.wanted.send_if_modified(|wanted| {
+                let is_more = position > *wanted;
+                *wanted = position.max(*wanted);
+                is_more
+            });
             if Instant::now() >= end {
                 return Err(Error::Behind);
             }
-            self.wanted.notify_one();
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -32,6 +32,10 @@ const WRITER_CACHE_KIB: i32 = -65_536;
 /// What the write-ahead log is cut back to once a reader no longer needs more of it, in bytes.
 const LOG_SIZE_LIMIT: u32 = 67_108_864;
 
+/// How often the write-ahead log is looked at, and a part of it folded in. Each time that waits until the
+/// disk has the log; the more there is of it, the longer commits to other files wait beside it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,17 +50,6 @@ pub enum Durability {
     /// Survives a crash of the process; a power loss may take the last commits back, in order
     /// (`synchronous=NORMAL`).
     Normal,
-}
-
-impl Durability {
-    /// How often the write-ahead log is looked at, and a part of it folded in. Each time that waits until
-    /// the disk has the log, as commits have that waited for it.
-    fn look_every(self) -> Duration {
-        match self {
-            Self::Full => Duration::from_millis(100),
-            Self::Normal => Duration::from_millis(500),
-        }
-    }
 }
 
 /// Why a file can't be opened.
@@ -142,7 +135,7 @@ impl Database {
         let sync = folding::syncing(file.map_err(|error| failed(sqlx::Error::Io(error)))?);
         let writer = open_writer(path, durability).map_err(unwritable)?;
         let reader = readers::connect(path).map_err(unwritable)?;
-        let folding = Folding::new(&writer, reader, Arc::clone(&sync), durability.look_every());
+        let folding = Folding::new(&writer, reader, Arc::clone(&sync), LOOK_EVERY);
         let writer = Writer::start(writer, folding.map_err(unwritable)?)
             .map_err(|error| failed(sqlx::Error::Io(error)))?;
         let readers = Readers::open(path, readers)
@@ -259,11 +252,14 @@ fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqli
         Durability::Normal => "normal",
     };
     // Recursive triggers: else `insert or replace` deletes rows without asking those that forbid it.
+    // Temporary storage is what statements need to take back what they did; a file for it is made and
+    // removed with each large transaction.
     connection.execute_batch(&format!(
         "pragma journal_mode = wal;
          pragma synchronous = {synchronous};
          pragma journal_size_limit = {LOG_SIZE_LIMIT};
          pragma cache_size = {WRITER_CACHE_KIB};
+         pragma temp_store = memory;
          pragma recursive_triggers = on;"
     ))?;
     Ok(connection)

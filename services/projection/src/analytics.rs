@@ -52,25 +52,27 @@ pub(crate) async fn run(
         metrics.lag_events.set((tail.head() - position) as i64);
         metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
         let rest = (begun.elapsed() * RESTS).min(LONGEST_REST);
-        let rest = timeout(rest, analytics.wanted());
+        let rest = timeout(rest, analytics.wanted(position + 1..));
         shutdown.run_until_cancelled(rest).await;
     }
 }
 
-/// Waits for events, and for more of them, until there are many, or somebody waits for the figures, or
-/// the pause is over.
+/// Waits for events, and for more of them, until there are many, or all that somebody waits for, or the
+/// pause is over.
 async fn gather(
     tail: &mut Tail,
     analytics: &Analytics,
     pause: Duration,
 ) -> anyhow::Result<Vec<Arc<Recorded>>> {
+    let shown = tail.position();
     let mut events = tail.next().await?;
     let mut over = std::pin::pin!(sleep(pause));
     while events.len() < LARGEST_BATCH {
+        let gathered = tail.position();
         tokio::select! {
             biased;
             () = &mut over => break,
-            () = analytics.wanted() => break,
+            () = analytics.wanted(shown + 1..=gathered) => break,
             more = tail.next() => events.append(&mut more?),
         }
     }

@@ -42,6 +42,7 @@ use anyhow::anyhow;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span};
@@ -77,14 +78,16 @@ pub struct Ports {
 /// The projection service. It may run, end and run again: each run begins where the stores say.
 pub struct Projection {
     settings: Arc<Settings>,
+    background: Handle,
     metrics: Metrics,
 }
 
 impl Projection {
-    /// The service, not running yet. Its metrics are registered under names with the prefix
-    /// `verbatim_`.
-    pub fn new(settings: Settings, metrics: &mut Registry) -> Self {
-        Self { settings: Arc::new(settings), metrics: Metrics::register(metrics) }
+    /// The service, not running yet. What nobody waits for runs in the `background`. Its metrics are
+    /// registered under names with the prefix `verbatim_`.
+    pub fn new(settings: Settings, background: Handle, metrics: &mut Registry) -> Self {
+        let metrics = Metrics::register(metrics);
+        Self { settings: Arc::new(settings), background, metrics }
     }
 
     /// Runs projector, reactors and sealer until `shutdown`.
@@ -94,7 +97,8 @@ impl Projection {
     /// first. Unavailable ports are no error: they are tried again until they answer.
     pub async fn run(&self, ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
         let stop = shutdown.child_token();
-        let Self { settings, metrics } = self;
+        let Self { settings, background, metrics } = self;
+        let here = &Handle::current();
         let sealing = ports.sealing.clone();
         let projector = projector::run(
             ports.clone(),
@@ -111,36 +115,39 @@ impl Projection {
             stop.clone(),
         );
         let offline = offline::run(ports, settings.clone(), metrics.offline.clone(), stop.clone());
-        let mut tasks: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)> = vec![
-            ("projector", Box::pin(projector)),
-            ("push", Box::pin(push)),
-            ("offline", Box::pin(offline)),
-            ("erasures", Box::pin(erasures)),
-            ("analytics", Box::pin(counting)),
+        let mut tasks: Vec<Task<'_>> = vec![
+            ("projector", here, Box::pin(projector)),
+            ("push", here, Box::pin(push)),
+            ("offline", here, Box::pin(offline)),
+            ("erasures", here, Box::pin(erasures)),
+            ("analytics", background, Box::pin(counting)),
         ];
         if let Some(sealing) = sealing {
             if let Some(destination) = sealing.settings.checkpoints_to.clone() {
                 let (metrics, stop) = (metrics.seal.clone(), stop.clone());
                 let publisher = publisher::run(sealing.clone(), destination, metrics, stop);
-                tasks.push(("publisher", Box::pin(publisher.map(Ok))));
+                tasks.push(("publisher", here, Box::pin(publisher.map(Ok))));
             }
             let sealer = sealer::run(sealing, metrics.seal.clone(), stop.clone());
-            tasks.push(("sealer", Box::pin(sealer.map(Ok))));
+            tasks.push(("sealer", background, Box::pin(sealer.map(Ok))));
         }
         supervise(tasks, &stop).await
     }
 }
 
-/// Runs named tasks until `stop`; the first that fails, panics or ends early stops all.
+/// A task, its name, and where it runs.
+type Task<'h> = (&'static str, &'h Handle, BoxFuture<'static, anyhow::Result<()>>);
+
+/// Runs tasks until `stop`; the first that fails, panics or ends early stops all.
 async fn supervise(
-    tasks: impl IntoIterator<Item = (&'static str, BoxFuture<'static, anyhow::Result<()>>)>,
+    tasks: impl IntoIterator<Item = Task<'_>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     let mut names = HashMap::new();
-    for (name, task) in tasks {
-        let handle = running.spawn(task.instrument(info_span!("reader", reader = name)));
-        names.insert(handle.id(), name);
+    for (name, runtime, task) in tasks {
+        let task = task.instrument(info_span!("reader", reader = name));
+        names.insert(running.spawn_on(task, runtime).id(), name);
     }
     let mut outcome = Ok(());
     while let Some(joined) = running.join_next_with_id().await {
@@ -178,7 +185,8 @@ mod tests {
     async fn a_panic_ends_the_service_with_an_error_that_names_the_task() {
         let stop = CancellationToken::new();
         let panics: BoxFuture<'static, anyhow::Result<()>> = Box::pin(async { panic!("ouch") });
-        let ended = supervise([("good", idle(&stop)), ("bad", panics)], &stop).await;
+        let here = &Handle::current();
+        let ended = supervise([("good", here, idle(&stop)), ("bad", here, panics)], &stop).await;
         let error = format!("{:#}", ended.expect_err("the panic is seen"));
         assert!(error.contains("bad halted") && error.contains("ouch"), "{error}");
     }
@@ -187,13 +195,15 @@ mod tests {
     async fn a_task_that_ends_by_itself_ends_the_service() {
         let stop = CancellationToken::new();
         let early: BoxFuture<'static, anyhow::Result<()>> = Box::pin(async { Ok(()) });
-        assert!(supervise([("good", idle(&stop)), ("early", early)], &stop).await.is_err());
+        let here = &Handle::current();
+        let tasks = [("good", here, idle(&stop)), ("early", here, early)];
+        assert!(supervise(tasks, &stop).await.is_err());
     }
 
     #[tokio::test]
     async fn an_unknown_event_halts_the_service_with_an_error_that_names_it() {
         let world = World::new();
-        let service = Projection::new(settings(), &mut Registry::default());
+        let service = Projection::new(settings(), Handle::current(), &mut Registry::default());
         let ports = world.ports();
         let running =
             tokio::spawn(async move { service.run(ports, CancellationToken::new()).await });
@@ -210,7 +220,7 @@ mod tests {
         let stop = CancellationToken::new();
         let _keys = world.handle_commands(&stop);
         let mut registry = Registry::default();
-        let service = Projection::new(settings(), &mut registry);
+        let service = Projection::new(settings(), Handle::current(), &mut registry);
         let mut frames = world.bus.subscribe_frames();
         let (ports, end) = (world.ports(), stop.clone());
         let running = tokio::spawn(async move { service.run(ports, end).await });
@@ -234,7 +244,8 @@ mod tests {
     #[tokio::test]
     async fn the_token_ends_all_without_an_error() {
         let stop = CancellationToken::new();
-        let tasks = [("one", idle(&stop)), ("two", idle(&stop))];
+        let here = &Handle::current();
+        let tasks = [("one", here, idle(&stop)), ("two", here, idle(&stop))];
         stop.cancel();
         assert!(supervise(tasks, &stop).await.is_ok());
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cqrs_es::Aggregate;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +84,7 @@ impl Life {
             ..Settings::default()
         };
         let stop = CancellationToken::new();
-        let service = Projection::new(settings, &mut Registry::default());
+        let service = Projection::new(settings, Handle::current(), &mut Registry::default());
         let end = stop.clone();
         let running = tokio::spawn(async move { service.run(ports, end).await });
         let handling = tokio::spawn(handle_commands(journal.clone(), bus.clone()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use verbatim_analytics::{Analytics, PostgresAnalytics, SqliteAnalytics};
 use verbatim_bus::Bus;
@@ -38,14 +39,18 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Call with the folder's lock held.
-    pub async fn open(folder: &DataFolder) -> anyhow::Result<Self> {
+    /// Call with the folder's lock held. What nobody waits for is written on threads that `background`
+    /// starts.
+    pub async fn open(folder: &DataFolder, background: &Handle) -> anyhow::Result<Self> {
         let journal = SqliteJournal::open(&folder.journal()).await?;
         let views = SqliteViews::open(&folder.views(), journal.id()).await?;
         let state = SqliteState::open(&folder.state(), journal.id()).await?;
         let keys = SqliteKeys::open(&folder.keys()).await?;
-        let seal = SqliteSeal::open(&folder.seal()).await?;
-        let analytics = SqliteAnalytics::open(&folder.analytics(), journal.id()).await?;
+        let (id, seal, analytics) = (journal.id(), folder.seal(), folder.analytics());
+        let seal = background.spawn(async move { SqliteSeal::open(&seal).await });
+        let analytics =
+            background.spawn(async move { SqliteAnalytics::open(&analytics, id).await });
+        let (seal, analytics) = (seal.await??, analytics.await??);
         Ok(Self {
             journal: Arc::new(journal),
             views: Arc::new(views),
@@ -232,7 +237,7 @@ where
         if !folder.journal().exists() {
             bail!("{} holds no journal", folder.root().display());
         }
-        work(Stores::open(folder).await?, &shown).await
+        work(Stores::open(folder, &Handle::current()).await?, &shown).await
     });
     shown.end(message)
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use verbatim_gateway::settings::TokenKey;
 
@@ -25,6 +26,12 @@ const STRONG_SECRET_BYTES: usize = 32;
 /// When all come back at once, one too many is dropped, and tried again only after a second.
 const BACKLOG: u32 = 4_096;
 
+/// As `nice` counts: 0 is what all others have.
+const LOWEST_PRIORITY: i32 = 19;
+
+/// How long is waited for what still runs when all services have ended.
+const LEFT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How long the services behind the gateway may take to finish once it has.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -36,17 +43,35 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         Form::Cluster(_) => None,
     };
     let log = log::start(&settings.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let background = background()?;
     let result = runtime.block_on(async {
         match &form {
-            Form::Embedded(folder) => embedded::serve(settings, folder, &log).await,
+            Form::Embedded(folder) => {
+                embedded::serve(settings, folder, &log, background.handle()).await
+            }
             Form::Cluster(cluster) => cluster::serve(settings, cluster, &log).await,
         }
     });
     // What a role left running must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_millis(500));
+    runtime.shutdown_timeout(LEFT_TIMEOUT);
+    background.shutdown_timeout(LEFT_TIMEOUT);
     drop(lock);
     result
+}
+
+/// What runs work that nobody waits for, on threads that leave the processors to others where these
+/// want them. Threads that are started there do the same.
+fn background() -> std::io::Result<Runtime> {
+    let yielding = || {
+        let thread = rustix::thread::gettid();
+        if let Err(error) = rustix::process::setpriority_process(Some(thread), LOWEST_PRIORITY) {
+            tracing::debug!(%error, "work in the background has the priority of all other work");
+        }
+    };
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(1).thread_name("background").on_thread_start(yielding);
+    runtime.enable_all().build()
 }
 
 fn listen(settings: &Serve) -> anyhow::Result<TcpListener> {

@@ -281,7 +281,7 @@ pub async fn waiting_ends_when_the_position_is_reached<A: Adapter>() {
     assert!(matches!(reports.reached(1, Duration::ZERO).await, Err(Error::Behind)));
     let (reached, applied) =
         tokio::join!(reports.reached(history.head(), Duration::from_secs(20)), async {
-            analytics.wanted().await;
+            analytics.wanted(1..).await;
             analytics.apply(history.events()).await
         });
     reached.and(applied).expect("it is there");

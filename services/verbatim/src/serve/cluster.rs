@@ -8,6 +8,7 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use verbatim_aggregate::Aggregate;
 use verbatim_analytics::{PostgresAnalytics, Reports};
 use verbatim_bus::{Bus, Nats};
@@ -74,7 +75,7 @@ pub async fn serve(mut settings: Serve, cluster: &Cluster, log: &log::Log) -> an
     let store = Arc::new(PostgresSeal::new(database.clone()));
     let standby = if has(Role::Projection) {
         Some(Standby {
-            service: Projection::new(pace, &mut registry),
+            service: Projection::new(pace, Handle::current(), &mut registry),
             database: database.clone(),
             journal: journal.clone(),
             bus: bus.clone(),

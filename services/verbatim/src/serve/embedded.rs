@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use verbatim_aggregate::Aggregate;
 use verbatim_bus::Bus;
 use verbatim_bus::in_process::{Capacity, InProcess};
@@ -25,10 +26,15 @@ use crate::keys;
 use crate::log;
 use crate::settings::{Serve, signer_of};
 
-pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> anyhow::Result<()> {
+pub async fn serve(
+    mut settings: Serve,
+    folder: &DataFolder,
+    log: &log::Log,
+    background: &Handle,
+) -> anyhow::Result<()> {
     // From the beginning, so that a signal never cuts off what has begun.
     let signals = Signals::new()?;
-    let stores = admin::Stores::open(folder).await?;
+    let stores = admin::Stores::open(folder, background).await?;
     let master_key = keys::of_folder(settings.master_key.take(), folder)?;
     let vault = Arc::new(Vault::open(stores.keys.clone(), master_key).await.context("MASTER_KEY")?);
     verbatim_projection::destroy_erased(&*stores.journal, &vault).await?;
@@ -50,7 +56,7 @@ pub async fn serve(mut settings: Serve, folder: &DataFolder, log: &log::Log) -> 
         sample_seconds: settings.sample_seconds,
         ..verbatim_projection::Settings::default()
     };
-    let projection = Projection::new(pace, &mut registry);
+    let projection = Projection::new(pace, background.clone(), &mut registry);
     let pem = match &settings.seal.key {
         Some(pem) => pem.clone(),
         None => folder.own_seal_key()?,
