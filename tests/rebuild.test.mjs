@@ -15,17 +15,23 @@ describe('a check of the read models', () => {
 
   const check = (...args) => run(['rebuild', '--check', ...args], deployment.settings, { timeout: 60_000 });
 
-  /** Changes views behind the server's back; embedded, while it is stopped. */
-  async function tamper(statement) {
+  /** Changes views or analytics behind the server's back; embedded, while it is stopped. */
+  async function tamper(what, statement) {
     if (isCluster) {
-      execFileSync('psql', [deployment.settings.DATABASE_URL, '-q', '-c', `set search_path = views; ${statement}`]);
+      execFileSync('psql', [deployment.settings.DATABASE_URL, '-q', '-c', `set search_path = ${what}; ${statement}`]);
       return;
     }
     assert.equal(await deployment.stop(), 0);
     const script = 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()';
-    execFileSync('python3', ['-c', script, join(deployment.dataDir, 'views.sqlite'), statement]);
+    execFileSync('python3', ['-c', script, join(deployment.dataDir, `${what}.sqlite`), statement]);
     await deployment.start();
   }
+
+  /** Bytes as the database writes them. */
+  const bytes = (...parts) => {
+    const hex = Buffer.concat(parts.map((part) => Buffer.from(part))).toString('hex');
+    return isCluster ? `'\\x${hex}'::bytea` : `x'${hex}'`;
+  };
 
   before(async () => {
     const client = await deployment.connect(ann);
@@ -46,7 +52,7 @@ describe('a check of the read models', () => {
       for (let n = 0; n < 3; n += 1) {
         const { code, stdout, stderr } = await check();
         assert.equal(code, 0, stdout + stderr);
-        assert.match(stdout, /^the views are what a rebuild makes of the first \d+ events\n$/);
+        assert.match(stdout, /^views and analytics are what a rebuild makes of the first \d+ and \d+ events\n$/);
       }
     } finally {
       going = false;
@@ -56,16 +62,31 @@ describe('a check of the read models', () => {
   });
 
   test('tells each row that differs, changes nothing, and a rebuild mends it', { timeout: 60_000 }, async () => {
-    await tamper("update members set read_sequence = 7 where user_id = '" + ben + "'");
-    await tamper("insert into refreshes (position, list, user_id) values (999999999, 'conversations', 'eve')");
+    // Who asks waits until the analytics show what was said.
+    const admin = await deployment.rest(user('admin'), { role: 'admin' });
+    assert.equal((await admin.get('/app/analytics/messages')).status, 200);
+    await tamper('views', "update members set read_sequence = 7 where user_id = '" + ben + "'");
+    await tamper('views', "insert into refreshes (position, list, user_id) values (999999999, 'conversations', 'eve')");
+    // All messages of an hour, and a conversation.
+    await tamper('analytics', `update rows set value = ${bytes('[[1,1000000],[2,3]]')} where substr(key, 1, 4) = ${bytes([1, 1, 1, 1])}`);
+    await tamper('analytics', `insert into rows (generation, key, value) select live, ${bytes([2], 'nowhere')}, ${bytes('{}')} from source`);
     for (let n = 0; n < 2; n += 1) {
       const { code, stdout, stderr } = await check();
       assert.equal(code, 1, stdout + stderr);
-      const [members, refresh, summary] = stdout.split('\n');
+      const lines = stdout.trimEnd().split('\n');
+      const [members, refresh] = lines;
+      const [summary] = lines.splice(-1);
+      const hours = lines.filter((line) => line.startsWith('analytics messages, '));
+      // The hour may have ended meanwhile.
+      assert.ok(hours.length > 0 && hours.length === lines.length - 3, stdout);
+      for (const hour of hours) {
+        assert.match(hour, /^analytics messages, hour = [-\d]+T\d\d:00:00.000Z: has Messages = 1000000, Users = 3; rebuilt: Messages = \d+, Users = [1-2]$/);
+      }
+      assert.ok(lines.includes('analytics conversations, conversation = nowhere: is one too many'), stdout);
       assert.match(members, new RegExp(`^members, conversation = \\d+, user_id = .${ben}.: has read_sequence = 7; rebuilt: read_sequence = 0$`));
       assert.match(refresh, /^refreshes, position = 999999999: is one too many$/);
-      assert.match(summary, /^2 differences from what a rebuild makes of the first \d+ events$/);
-      assert.match(stderr, /^verbatim: the views in use are not what the log makes of them$/m);
+      assert.match(summary, /^\d differences from what a rebuild makes of the first \d+ and \d+ events$/);
+      assert.match(stderr, /^verbatim: the views or the analytics in use are not what the log makes of them$/m);
     }
     const rebuilt = await run(['rebuild'], deployment.settings, { timeout: 60_000 });
     assert.equal(rebuilt.code, 0, rebuilt.stderr);

@@ -80,6 +80,7 @@ macro_rules! analytics_conformance {
             rebuilding::a_rebuild_that_is_behind_is_not_exchanged_and_can_catch_up,
             rebuilding::a_later_rebuild_takes_the_place_of_an_earlier_one,
             rebuilding::reports_during_the_exchange_are_whole,
+            rebuilding::each_row_that_differs_from_a_rebuild_is_told,
         }
     };
     ($adapter:ty: $($module:ident::$behaviour:ident),+ $(,)?) => {

@@ -1,6 +1,6 @@
 //! What is counted in a cell, and how durations are summed up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,27 @@ pub enum Figure {
 const HIGHEST: std::ops::Range<u16> = 100..200;
 /// Where the numbers of a histogram's buckets begin.
 const BUCKETS: u16 = 1_000;
+
+impl Figure {
+    const ALL: [Self; 16] = [
+        Self::Messages,
+        Self::Users,
+        Self::Recipients,
+        Self::Acknowledged,
+        Self::Presumed,
+        Self::Noted,
+        Self::NotedDelivered,
+        Self::Questions,
+        Self::Durations,
+        Self::DurationsMs,
+        Self::Seconds,
+        Self::SocketSeconds,
+        Self::UserSeconds,
+        Self::LongestMs,
+        Self::PeakSockets,
+        Self::PeakUsers,
+    ];
+}
 
 /// The figures of a cell; those that aren't there are 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,6 +124,27 @@ impl Figures {
     pub fn write(&self) -> Value {
         let pairs: Vec<_> = self.0.iter().collect();
         serde_json::to_vec(&pairs).expect("numbers can be written")
+    }
+}
+
+/// For people: what each of the two has of that in which they differ.
+pub fn differing(one: &Figures, other: &Figures) -> [String; 2] {
+    let numbers: BTreeSet<_> = one.0.keys().chain(other.0.keys()).copied().collect();
+    let differ: Vec<_> =
+        numbers.into_iter().filter(|number| one.0.get(number) != other.0.get(number)).collect();
+    [one, other].map(|figures| {
+        let named = differ.iter().map(|number| {
+            format!("{} = {}", name(*number), figures.0.get(number).copied().unwrap_or(0))
+        });
+        named.collect::<Vec<_>>().join(", ")
+    })
+}
+
+fn name(number: u16) -> String {
+    match Figure::ALL.iter().find(|figure| **figure as u16 == number) {
+        Some(figure) => format!("{figure:?}"),
+        None if number >= BUCKETS => format!("of up to {} ms", upper_end(number - BUCKETS)),
+        None => number.to_string(),
     }
 }
 

@@ -129,6 +129,51 @@ pub fn is_awaited(key: &[u8]) -> bool {
     key.first() == Some(&AWAITED)
 }
 
+pub fn is_cell(key: &[u8]) -> bool {
+    key.first() == Some(&CELL)
+}
+
+/// For people: of what kind a row is, and what names it.
+pub fn describe(key: &[u8]) -> (&'static str, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match key {
+        [CELL, kind, unit, of, rest @ ..] => {
+            let table = match kind {
+                1 => "messages",
+                2 => "deliveries",
+                3 => "responses",
+                4 => "connections",
+                _ => "figures",
+            };
+            let unit = if *unit == Unit::Hour as u8 { "hour" } else { "day" };
+            let Some((start, name)) = rest.split_first_chunk::<START>() else {
+                return (table, text(rest));
+            };
+            let start = Timestamp((u64::from_be_bytes(*start) ^ SIGN) as i64);
+            let of = match of {
+                2 => format!(", conversation = {}", text(name)),
+                3 => format!(", role = {}", text(name)),
+                _ => String::new(),
+            };
+            (table, format!("{unit} = {start}{of}"))
+        }
+        [TALK, id @ ..] => ("conversations", format!("conversation = {}", text(id))),
+        [PERSON, id @ ..] => ("users", format!("user = {}", text(id))),
+        [AWAITED, rest @ ..] => {
+            let row = match rest.split_last_chunk::<8>() {
+                Some(([id @ .., 0], position)) => {
+                    format!("user = {}, position = {}", text(id), u64::from_be_bytes(*position))
+                }
+                _ => text(rest),
+            };
+            ("awaited", row)
+        }
+        [5] => ("connections", "the last sample".to_owned()),
+        [6] => ("events", "the last one".to_owned()),
+        _ => ("rows", text(key)),
+    }
+}
+
 fn named(tag: u8, name: &str) -> Key {
     let mut key = Vec::with_capacity(name.len() + 10);
     key.push(tag);

@@ -16,6 +16,7 @@
 pub mod conformance;
 mod connections;
 mod cursor;
+mod difference;
 mod figures;
 mod fold;
 mod key;
@@ -28,6 +29,7 @@ mod sqlite;
 mod state;
 mod store;
 
+pub use difference::Difference;
 pub use figures::Durations;
 #[cfg(any(test, feature = "conformance"))]
 pub use memory::Memory;

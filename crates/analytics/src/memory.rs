@@ -1,12 +1,13 @@
 //! A store in memory, for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
-use crate::Error;
-use crate::store::{At, Key, Reading, Store, Value};
+use crate::store::{At, Differing, Key, Reading, Store, Value};
+use crate::{Error, unavailable};
 
 /// A [`Store`] that is gone with its process.
 #[derive(Debug)]
@@ -128,6 +129,36 @@ impl Store for Memory {
         all.live = generation;
         all.all.remove(&live);
         Ok(true)
+    }
+
+    async fn differences(
+        &self,
+        generation: u64,
+        tell: mpsc::Sender<Differing>,
+    ) -> Result<(), Error> {
+        let (live, other) = {
+            let mut all = self.all();
+            let live = all.live;
+            (all.get(live)?.clone(), all.get(generation)?.clone())
+        };
+        if live.checkpoint != other.checkpoint {
+            return Err(Error::Behind);
+        }
+        let keys: BTreeSet<_> = live.rows.keys().chain(other.rows.keys()).collect();
+        for key in keys {
+            let [before, after] = [&live, &other].map(|of| of.rows.get(key).cloned());
+            if before != after {
+                tell.send((key.clone(), before, after)).await.map_err(unavailable)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn give_up(&self, generation: u64) -> Result<(), Error> {
+        let mut all = self.all();
+        let live = all.live;
+        all.all.retain(|known, _| *known == live || *known != generation);
+        Ok(())
     }
 
     async fn sweep(&self) -> Result<bool, Error> {

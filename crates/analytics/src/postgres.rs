@@ -7,11 +7,13 @@
 mod tests;
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use sqlx::Connection;
+use tokio::sync::mpsc;
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
-use crate::store::{At, Key, Reading, Store, Value};
+use crate::store::{At, Differing, Key, Reading, Store, Value};
 use crate::{Error, VERSION, unavailable};
 
 const MIGRATIONS: [(&str, &str); 1] = [(
@@ -323,6 +325,66 @@ impl Store for PostgresAnalytics {
             })
             .await?;
         exchanged.ok_or(Error::GivenUp)
+    }
+
+    async fn differences(
+        &self,
+        generation: u64,
+        tell: mpsc::Sender<Differing>,
+    ) -> Result<(), Error> {
+        // It may take long, and somebody listens.
+        let mut connection = self.database.pool().acquire().await.map_err(unavailable)?;
+        let mut transaction = connection
+            .begin_with(
+                "begin isolation level repeatable read read only; \
+                 set local idle_in_transaction_session_timeout = '60s'",
+            )
+            .await
+            .map_err(unavailable)?;
+        let checkpoints: Vec<(i64, i64, bool)> = sqlx::query_as(
+            "select generation, checkpoint, generation = live
+             from analytics.generations cross join analytics.source
+             where not is_given_up and (generation = live or generation = $1)",
+        )
+        .bind(generation as i64)
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        let live = checkpoints.iter().find(|(.., is_live)| *is_live).ok_or(Error::Behind)?;
+        let other = checkpoints.iter().find(|(known, ..)| *known == generation as i64);
+        if other.ok_or(Error::GivenUp)?.1 != live.1 {
+            return Err(Error::Behind);
+        }
+        let sql = "select key, live.value, other.value
+                   from (select key, value from analytics.rows where generation = $1) as live
+                   full join (select key, value from analytics.rows where generation = $2) as other
+                   using (key)
+                   where live.value is distinct from other.value";
+        let mut rows =
+            sqlx::query_as(sql).bind(live.0).bind(generation as i64).fetch(&mut *transaction);
+        while let Some(row) = rows.try_next().await.map_err(unavailable)? {
+            tell.send(row).await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    async fn give_up(&self, generation: u64) -> Result<(), Error> {
+        Ok(self
+            .database
+            .run_to_end(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "update analytics.generations set is_given_up = true
+                         where generation = $1
+                         and generation not in (select live from analytics.source)",
+                    )
+                    .bind(generation as i64)
+                    .execute(connection)
+                    .await
+                    .map(drop)
+                })
+            })
+            .await?)
     }
 
     async fn sweep(&self) -> Result<bool, Error> {

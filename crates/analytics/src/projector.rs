@@ -4,13 +4,13 @@ use std::ops::RangeBounds;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use verbatim_protocol::Recorded;
 
 use crate::fold::{Fold, Needed};
 use crate::store::{At, Store};
-use crate::{Error, Reports, unavailable};
+use crate::{Difference, Error, Reports, unavailable};
 
 /// Rows of a transaction, about: once there are so many, it is closed before the next event. Where one
 /// event alone has more messages arrive, they are stored in several before it is passed.
@@ -18,6 +18,9 @@ const ROWS_AT_ONCE: usize = 10_000;
 
 /// Events of a transaction at most.
 const EVENTS_AT_ONCE: usize = 10_000;
+
+/// Differences that may wait to be told.
+const WAITING: usize = 64;
 
 /// The highest position that somebody has waited for.
 pub(crate) type Wanted = watch::Sender<u64>;
@@ -161,7 +164,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     })
 }
 
-/// Figures that are being made anew; empty at first. Dropped, they are given up.
+/// Figures that are being made anew; empty at first. Dropped, they are removed by the next rebuild.
 pub struct Rebuild {
     analytics: Analytics,
     generation: u64,
@@ -187,6 +190,33 @@ impl Rebuild {
     /// As [`apply`](Self::apply).
     pub async fn checkpoint(&self) -> Result<u64, Error> {
         Ok(self.analytics.store.at(self.generation).await?.checkpoint)
+    }
+
+    /// Tells of each row in which those in use differ from these, as fast as it is heard. Nobody is held up.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] if those in use show another position by now: bring these there and try again.
+    /// [`Error::GivenUp`] once another rebuild has begun; [`Error::Unavailable`].
+    pub async fn differences(&self, tell: &mpsc::Sender<Difference>) -> Result<(), Error> {
+        let (sender, mut found) = mpsc::channel(WAITING);
+        let finding = self.analytics.store.differences(self.generation, sender);
+        let telling = async {
+            while let Some((key, live, rebuilt)) = found.recv().await {
+                let difference = Difference::of(&key, live.as_deref(), rebuilt.as_deref());
+                tell.send(difference).await.map_err(unavailable)?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(finding, telling).map(drop)
+    }
+
+    /// Ends the rebuild without an exchange, and removes these.
+    ///
+    /// # Errors
+    /// [`Error`]; the next rebuild removes them.
+    pub async fn give_up(self) -> Result<(), Error> {
+        self.analytics.store.give_up(self.generation).await?;
+        self.analytics.sweep().await
     }
 
     /// Puts these in place of those in use.

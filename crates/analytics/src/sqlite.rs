@@ -7,10 +7,11 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use tokio::sync::mpsc;
 use verbatim_protocol::JournalId;
-use verbatim_sqlite::{Database, Durability, OpenError, Readers};
+use verbatim_sqlite::{Database, Durability, OpenError, ReadError, Readers};
 
-use crate::store::{At, Key, Reading, Store, Value};
+use crate::store::{At, Differing, Key, Reading, Store, Value};
 use crate::{Error, VERSION, unavailable};
 
 const MIGRATIONS: [(&str, &str); 1] = [(
@@ -309,6 +310,27 @@ impl Store for SqliteAnalytics {
         .await
     }
 
+    async fn differences(
+        &self,
+        generation: u64,
+        tell: mpsc::Sender<Differing>,
+    ) -> Result<(), Error> {
+        let reading = self
+            .database
+            .readers()
+            .read(move |connection| Ok::<_, ReadError>(differences(connection, generation, &tell)));
+        reading.await.map_err(unavailable)?
+    }
+
+    async fn give_up(&self, generation: u64) -> Result<(), Error> {
+        self.write(move |connection| {
+            let sql = "update generations set is_given_up = 1
+                       where generation = ? and generation <> (select live from source)";
+            connection.execute(sql, [generation as i64]).map(drop).map_err(failed)
+        })
+        .await
+    }
+
     async fn sweep(&self) -> Result<bool, Error> {
         self.write(|connection| {
             let given_up = "select generation from generations where is_given_up limit 1";
@@ -327,6 +349,37 @@ impl Store for SqliteAnalytics {
         })
         .await
     }
+}
+
+fn differences(
+    connection: &Connection,
+    generation: u64,
+    tell: &mpsc::Sender<Differing>,
+) -> Result<(), Error> {
+    // What its statements see is of one moment.
+    let transaction = connection.unchecked_transaction().map_err(failed)?;
+    let live: i64 =
+        transaction.query_row("select live from source", [], |row| row.get(0)).map_err(failed)?;
+    if at(&transaction, live as u64)?.checkpoint != at(&transaction, generation)?.checkpoint {
+        return Err(Error::Behind);
+    }
+    let mut select = transaction
+        .prepare(
+            "select live.key, live.value, other.value from rows as live
+             left join rows as other on other.generation = ?2 and other.key = live.key
+             where live.generation = ?1 and live.value is not other.value
+             union all
+             select key, null, value from rows as other
+             where generation = ?2 and not exists (
+                 select 1 from rows where generation = ?1 and key = other.key)",
+        )
+        .map_err(failed)?;
+    let rows = select
+        .query_map([live, generation as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    for row in rows.map_err(failed)? {
+        tell.blocking_send(row.map_err(failed)?).map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 fn commit(

@@ -3,11 +3,15 @@
 //! Rows belong to a generation. One is live; a rebuild fills another, and then that one is live.
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::Error;
 
 pub type Key = Vec<u8>;
 pub type Value = Vec<u8>;
+
+/// A row's key, and its value in two generations.
+pub type Differing = (Key, Option<Value>, Option<Value>);
 
 /// A state of some rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +92,24 @@ pub trait Store: Reading {
     /// # Errors
     /// [`Error::GivenUp`] where it was; [`Error::Unavailable`].
     async fn exchange(&self, generation: u64) -> Result<bool, Error>;
+
+    /// Tells of each row in which the live generation, as the first, and this one differ: of both as they
+    /// are at one moment.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] if they show different positions then; [`Error::GivenUp`] where this one was;
+    /// [`Error::Unavailable`], also once nobody listens.
+    async fn differences(
+        &self,
+        generation: u64,
+        tell: mpsc::Sender<Differing>,
+    ) -> Result<(), Error>;
+
+    /// Gives a generation up that isn't live.
+    ///
+    /// # Errors
+    /// [`Error`].
+    async fn give_up(&self, generation: u64) -> Result<(), Error>;
 
     /// Removes some rows of generations that were given up; `false` once there are none left.
     ///

@@ -73,6 +73,12 @@ pub(crate) struct Column {
 }
 
 impl Difference {
+    /// What is shown of values that are long is cut off.
+    #[must_use]
+    pub fn new(table: String, row: String, live: Option<&str>, rebuilt: Option<&str>) -> Self {
+        Self { table, row, live: live.map(short), rebuilt: rebuilt.map(short) }
+    }
+
     /// Of a row's columns, those that name it first.
     pub(crate) fn of(table: &str, keys: &[&str], columns: &[Column]) -> Self {
         let is_key = |column: &&Column| keys.contains(&&*column.name);

@@ -55,7 +55,7 @@ use verbatim_views::Views;
 
 pub use erasures::destroy_erased;
 pub use publisher::Destination;
-pub use rebuild::{catch_up, check, rebuild};
+pub use rebuild::{Compared, catch_up, check, rebuild};
 pub use sealer::{SealSettings, Sealing};
 pub use settings::Settings;
 

@@ -47,9 +47,7 @@ pub async fn rebuild<V: Rebuildable>(
                     None => Ok(()),
                 }
             };
-            let count =
-                async { Ok(until_available("analytics.apply", || figures.apply(&events)).await?) };
-            tokio::try_join!(show, count).map(drop)
+            tokio::try_join!(show, count(figures, &events)).map(drop)
         };
         done = fill(journal, done, None, apply, &mut progress).await?;
         ensure!(behind != Some(done), "those in use show more than the journal holds");
@@ -74,22 +72,57 @@ pub async fn rebuild<V: Rebuildable>(
     }
 }
 
-/// Makes views anew beside those in use, and tells of each row in which the two differ; gives the
-/// position that was compared at. Those in use stay, and nobody is held up. `progress` as in
-/// [`rebuild`].
+/// The positions that views and analytics were compared at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compared {
+    pub views: u64,
+    pub analytics: u64,
+}
+
+/// Makes views and analytics anew beside those in use, and tells of each row in which these differ. Those
+/// in use stay, and nobody is held up. `progress` as in [`rebuild`].
 ///
 /// # Errors
-/// The journal or the views are corrupt, or another rebuild is under way.
+/// The journal, the views or the analytics are corrupt, or another rebuild is under way.
 pub async fn check<V: Rebuildable>(
     journal: &dyn Log,
     views: &V,
+    analytics: &Analytics,
+    mut progress: impl FnMut(u64, u64),
+    tell: &mpsc::Sender<Difference>,
+) -> anyhow::Result<Compared> {
+    let fresh = views.begin_rebuild().await?;
+    let counted = analytics.begin_rebuild().await?;
+    let comparing = async {
+        // As far as both in use have come, one reading is enough for the two.
+        let shown = views.compare(&fresh).await?.checkpoint();
+        let both = shown.min(analytics.checkpoint().await?);
+        let apply = async |events: Arc<[_]>| {
+            tokio::try_join!(show(&fresh, &events), count(&counted, &events)).map(drop)
+        };
+        fill(journal, 0, Some(both), apply, &mut progress).await?;
+        Ok(Compared {
+            views: check_views(journal, views, &fresh, &mut progress, tell).await?,
+            analytics: check_analytics(journal, analytics, &counted, &mut progress, tell).await?,
+        })
+    };
+    let compared = comparing.await;
+    if let Err(error) = counted.give_up().await {
+        tracing::warn!(%error, "the analytics made anew are removed by the next rebuild");
+    }
+    compared
+}
+
+async fn check_views<V: Rebuildable>(
+    journal: &dyn Log,
+    views: &V,
+    fresh: &V::Rebuild,
     mut progress: impl FnMut(u64, u64),
     tell: &mpsc::Sender<Difference>,
 ) -> anyhow::Result<u64> {
-    let rebuild = views.begin_rebuild().await?;
     loop {
-        let mut comparison = views.compare(&rebuild).await?;
-        let (fresh, from, through) = (&rebuild, rebuild.checkpoint(), comparison.checkpoint());
+        let mut comparison = views.compare(fresh).await?;
+        let (from, through) = (fresh.checkpoint(), comparison.checkpoint());
         if through - from > CLOSE {
             // The views in use are held still for no longer than the rest takes.
             drop(comparison);
@@ -108,6 +141,40 @@ pub async fn check<V: Rebuildable>(
         comparison.differences(tell).await?;
         return Ok(through);
     }
+}
+
+async fn check_analytics(
+    journal: &dyn Log,
+    analytics: &Analytics,
+    counted: &verbatim_analytics::Rebuild,
+    mut progress: impl FnMut(u64, u64),
+    tell: &mpsc::Sender<Difference>,
+) -> anyhow::Result<u64> {
+    let (sender, mut found) = mpsc::channel(1);
+    let telling = async {
+        while let Some(found) = found.recv().await {
+            let verbatim_analytics::Difference { table, row, live, rebuilt } = found;
+            let table = format!("analytics {table}");
+            tell.send(Difference::new(table, row, live.as_deref(), rebuilt.as_deref())).await?;
+        }
+        anyhow::Ok(())
+    };
+    let comparing = async {
+        let tell = sender;
+        let mut done = counted.checkpoint().await?;
+        loop {
+            let through = analytics.checkpoint().await?;
+            let apply = async |events: Arc<[_]>| count(counted, &events).await;
+            done = fill(journal, done, Some(through), apply, &mut progress).await?;
+            ensure!(done == through, "the journal ends before the analytics do");
+            match counted.differences(&tell).await {
+                // Those in use have gone on meanwhile. Their pauses are longer than this took.
+                Err(verbatim_analytics::Error::Behind) => {}
+                compared => return Ok(compared.map(|()| done)?),
+            }
+        }
+    };
+    tokio::try_join!(comparing, telling).map(|(done, ())| done)
 }
 
 /// Has the analytics take in what they don't show yet, whoever does so beside; gives the number of
@@ -185,6 +252,13 @@ async fn read(journal: &dyn Log, after: u64, to: u64) -> anyhow::Result<Vec<Arc<
 
 async fn show(views: &impl Rebuild, events: &[Arc<Recorded>]) -> anyhow::Result<()> {
     Ok(until_available("views.apply", || views.apply(events)).await?)
+}
+
+async fn count(
+    analytics: &verbatim_analytics::Rebuild,
+    events: &[Arc<Recorded>],
+) -> anyhow::Result<()> {
+    Ok(until_available("analytics.apply", || analytics.apply(events)).await?)
 }
 
 async fn end(journal: &dyn Log, until: Option<u64>) -> anyhow::Result<u64> {

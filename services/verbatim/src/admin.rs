@@ -13,6 +13,7 @@ use verbatim_bus::Bus;
 use verbatim_journal::{Journal, Log, PostgresJournal, SqliteJournal};
 use verbatim_keys::SqliteKeys;
 use verbatim_postgres::Database;
+use verbatim_projection::Compared;
 use verbatim_seal::SqliteSeal;
 use verbatim_state::sqlite::SqliteState;
 use verbatim_views::{Difference, PostgresViews, Rebuildable, SqliteViews};
@@ -79,9 +80,10 @@ impl Stores {
             Request::Check => {
                 let progress = |done, of| answering.progress(done, of);
                 let (sender, found) = mpsc::channel(DIFFERENCES);
-                let checking = check_views(&*self.journal, &*self.views, progress, sender);
-                let (position, differences) = tokio::join!(checking, answering.differences(found));
-                Ok(checked(position?, differences))
+                let Self { journal, views, analytics, .. } = self;
+                let checking = check_all(&*journal, &*views, &analytics, progress, sender);
+                let (compared, differences) = tokio::join!(checking, answering.differences(found));
+                Ok(checked(compared?, differences))
             }
         }
     }
@@ -97,23 +99,24 @@ async fn rebuild_all<V: Rebuildable>(
     Ok(format!("views and analytics were made anew from {events} events"))
 }
 
-/// Holds the views in use against ones made anew, and tells of each difference; gives the position
-/// that they were compared at.
-async fn check_views<V: Rebuildable>(
+/// Holds views and analytics in use against ones made anew, and tells of each difference.
+async fn check_all<V: Rebuildable>(
     journal: &dyn Journal,
     views: &V,
+    analytics: &Analytics,
     progress: impl FnMut(u64, u64),
     tell: mpsc::Sender<Difference>,
-) -> anyhow::Result<u64> {
-    verbatim_projection::check(journal, views, progress, &tell).await
+) -> anyhow::Result<Compared> {
+    verbatim_projection::check(journal, views, analytics, progress, &tell).await
 }
 
-fn checked(position: u64, differences: u64) -> String {
-    match differences {
-        0 => format!("the views are what a rebuild makes of the first {position} events"),
-        1 => format!("one difference from what a rebuild makes of the first {position} events"),
-        n => format!("{n} differences from what a rebuild makes of the first {position} events"),
-    }
+fn checked(Compared { views, analytics }: Compared, differences: u64) -> String {
+    let found = match differences {
+        0 => "views and analytics are".to_owned(),
+        1 => "one difference from".to_owned(),
+        n => format!("{n} differences from"),
+    };
+    format!("{found} what a rebuild makes of the first {views} and {analytics} events")
 }
 
 async fn backup_to(journal: &SqliteJournal, out: &Path) -> anyhow::Result<String> {
@@ -159,7 +162,10 @@ pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
             make_or_check(&*journal, &*views, &analytics, args.check, shown).await
         })?
     };
-    ensure!(differences == 0, "the views in use are not what the log makes of them");
+    ensure!(
+        differences == 0,
+        "the views or the analytics in use are not what the log makes of them"
+    );
     Ok(())
 }
 
@@ -187,9 +193,9 @@ async fn make_or_check<V: Rebuildable>(
     let progress = |done, of| shown.progress(done, of);
     if check {
         let (sender, found) = mpsc::channel(DIFFERENCES);
-        let checking = check_views(journal, views, progress, sender);
-        let (position, differences) = tokio::join!(checking, shown.differences(found));
-        Ok(checked(position?, differences))
+        let checking = check_all(journal, views, analytics, progress, sender);
+        let (compared, differences) = tokio::join!(checking, shown.differences(found));
+        Ok(checked(compared?, differences))
     } else {
         rebuild_all(journal, views, analytics, progress).await
     }

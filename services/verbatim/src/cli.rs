@@ -37,7 +37,7 @@ pub enum Command {
     /// Make a data folder from a backup.
     Restore(RestoreArgs),
     /// Make the read models and the analytics anew from the journal, in a running server or a stopped
-    /// one; or check the read models.
+    /// one; or check those in use.
     Rebuild(RebuildArgs),
     /// Ask the server that listens here whether it is ready; exit code 1 if it isn't.
     Health(HealthArgs),
@@ -395,8 +395,8 @@ pub struct RebuildArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// Only compare: the read models in use stay, and each row in which they differ from what is made
-    /// anew is printed. Exit code 1 if there is any.
+    /// Only compare: the read models and the analytics in use stay, and each row in which they differ from
+    /// what is made anew is printed. Exit code 1 if there is any.
     #[arg(long)]
     pub check: bool,
 }

@@ -1,11 +1,14 @@
 //! Figures made anew beside those in use.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 use super::figures::varied;
 use super::model::assert_reports;
-use super::{Adapter, empty, list};
-use crate::{Error, Messages};
+use super::{Adapter, JOURNAL, empty, list};
+use crate::{Analytics, Difference, Error, Messages, Rebuild, key};
 
 pub async fn a_rebuild_shows_the_same<A: Adapter>() {
     let (_adapter, analytics, reports) = empty::<A>().await;
@@ -71,4 +74,66 @@ pub async fn reports_during_the_exchange_are_whole<A: Adapter>() {
         }
     };
     tokio::join!(exchange, ask);
+}
+
+async fn differences(rebuild: &Rebuild) -> Result<Vec<Difference>, Error> {
+    let (tell, mut found) = mpsc::channel(1);
+    let finding = async { rebuild.differences(&{ tell }).await };
+    let listening = async {
+        let mut all = Vec::new();
+        while let Some(difference) = found.recv().await {
+            all.push(difference);
+        }
+        all
+    };
+    let (outcome, mut all) = tokio::join!(finding, listening);
+    all.sort_by(|one, other| (one.table, &one.row).cmp(&(other.table, &other.row)));
+    outcome.map(|()| all)
+}
+
+pub async fn each_row_that_differs_from_a_rebuild_is_told<A: Adapter>() {
+    let adapter = A::start().await;
+    let store = adapter.open(JOURNAL).await;
+    let analytics = Analytics::new(store.clone());
+    let history = varied();
+    analytics.apply(history.events()).await.expect("they follow");
+    let rebuild = analytics.begin_rebuild().await.expect("begun");
+    assert!(matches!(differences(&rebuild).await, Err(Error::Behind)));
+    for batch in history.events().chunks(2) {
+        rebuild.apply(batch).await.expect("they follow");
+    }
+    assert_eq!(differences(&rebuild).await.expect("compared"), [], "however they were batched");
+
+    let at = store.live().await.expect("there are rows");
+    let rows = store.page(at.generation, b"", b"\xff", 1_000).await.expect("rows");
+    let (gone, _) = rows.last().expect("a row").clone();
+    let (changed, _) = rows[0].clone();
+    let added = key::talk("nowhere");
+    let tampered = vec![
+        (gone.clone(), None),
+        (changed.clone(), Some(b"[[1,1000000]]".to_vec())),
+        (added.clone(), Some(b"{}".to_vec())),
+    ];
+    assert!(store.commit(at, at.checkpoint, tampered).await.expect("stored"));
+    let found = differences(&rebuild).await.expect("compared");
+    let mut expected = [gone, changed, added].map(|key| key::describe(&key));
+    expected.sort();
+    let told: Vec<_> = found.iter().map(|found| (found.table, found.row.clone())).collect();
+    assert_eq!(told, expected);
+    let of = |table: &str, row: &str| {
+        let found = found.iter().find(|found| found.table == table && found.row == row);
+        let found = found.expect("it is told");
+        (found.live.is_some(), found.rebuilt.is_some())
+    };
+    assert_eq!(of("conversations", "conversation = nowhere"), (true, false));
+    assert_eq!(of("events", "the last one"), (false, true));
+    assert_eq!(differences(&rebuild).await.expect("compared"), found, "nothing was changed");
+
+    rebuild.give_up().await.expect("given up");
+    let reports = analytics.reports(JOURNAL);
+    reports.reached(history.head(), Duration::ZERO).await.expect("those in use stay");
+    let earlier = analytics.begin_rebuild().await.expect("begun");
+    let later = analytics.begin_rebuild().await.expect("begun");
+    assert!(matches!(differences(&earlier).await, Err(Error::GivenUp)));
+    later.give_up().await.expect("given up");
 }
