@@ -63,6 +63,21 @@ describe('order', () => {
     assert.equal(a.messages.every((message) => message.senderId === alice), true);
   });
 
+  test('what a newcomer asks for next stands behind what they said first', async () => {
+    for (let n = 0; n < 20; n += 1) {
+      // Whoever has said nothing yet has no key for it.
+      const [alice, id] = [user('alice'), conversation()];
+      const a = await deployment.connect(alice);
+      const [sent, read] = await Promise.all([
+        a.ask('message:send', { conversationId: id, targetUserId: user('bob'), content: 'first' }),
+        a.ask('conversation:read', { conversationId: id, sequence: 1 }),
+      ]);
+      assert.equal(shapes.success(sent).sequence, 1);
+      assert.deepEqual(shapes.success(read), { unreadCount: 0 });
+      a.close();
+    }
+  });
+
   test('both members see one order when both write at once', async () => {
     const { a, b, bob, id } = await pair();
     await a.send({ conversationId: id, targetUserId: bob, content: 'start' });

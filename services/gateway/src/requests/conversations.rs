@@ -12,7 +12,7 @@ use verbatim_views::PageRequest;
 
 use super::payload::{ConversationCreate, ConversationGet, ConversationRead, parse};
 use super::reading::{self, views_failure};
-use super::{Answer, Caller, Core, Summary};
+use super::{Answer, Caller, Core, Summary, encryption};
 
 pub(super) fn get(
     core: &Arc<Core>,
@@ -50,9 +50,11 @@ pub(super) fn create(
         members: create.member_ids.into_iter().collect(),
         title: create.title,
     });
+    let command = Command::Conversation { id: id.clone(), command };
+    let created = encryption::send_behind(core, &caller.user_id, command);
     let (core, caller) = (Arc::clone(core), Arc::clone(caller));
     Ok(async move {
-        let created = core.send(Command::Conversation { id: id.clone(), command }).await?;
+        let created = created.await?;
         let conversation = as_of(&core, &caller.user_id, &id, created.position).await?;
         Ok(Answer::made(conversation, created.duplicate)
             .with(Summary { conversation_id: Some(id), ..Summary::default() }))
@@ -71,9 +73,11 @@ pub(super) fn read(
         through: read.sequence,
     });
     let id = read.conversation_id;
+    let command = Command::Conversation { id: id.clone(), command };
+    let read = encryption::send_behind(core, &caller.user_id, command);
     let (core, caller) = (Arc::clone(core), Arc::clone(caller));
     Ok(async move {
-        let read = core.send(Command::Conversation { id: id.clone(), command }).await?;
+        let read = read.await?;
         let conversation = as_of(&core, &caller.user_id, &id, read.position).await?;
         let unread = Unread { unread_count: conversation.unread_count };
         let answer = Answer::new(unread, NoExtra {})

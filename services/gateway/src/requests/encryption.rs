@@ -37,11 +37,21 @@ pub(super) type Sent = (Reply, PersonalMessage);
 #[derive(Default)]
 pub(super) struct Waiting(Mutex<HashMap<UserId, VecDeque<Waiter>>>);
 
-struct Waiter {
-    draft: Draft,
-    said: PersonalMessage,
-    answer: oneshot::Sender<BoxFuture<'static, Sent>>,
+enum Waiter {
+    Message {
+        draft: Draft,
+        said: PersonalMessage,
+        answer: Turn<Sent>,
+    },
+    /// Something else, which needs no key.
+    Other {
+        command: Command,
+        answer: Turn<Reply>,
+    },
 }
+
+/// Gets what is to be waited for then, once it is on its way.
+type Turn<T> = oneshot::Sender<BoxFuture<'static, T>>;
 
 impl Waiting {
     fn authors(&self) -> MutexGuard<'_, HashMap<UserId, VecDeque<Waiter>>> {
@@ -60,12 +70,13 @@ pub(super) fn send(
     {
         let mut authors = core.waiting.authors();
         if let Some(waiting) = authors.get_mut(&author) {
-            waiting.push_back(Waiter { draft, said, answer });
+            waiting.push_back(Waiter::Message { draft, said, answer });
         } else if let Some(key) = core.ports.keys.at_hand(&author) {
             drop(authors);
             return sealed(core, &key, draft, said);
         } else {
-            authors.insert(author.clone(), VecDeque::from([Waiter { draft, said, answer }]));
+            let first = Waiter::Message { draft, said, answer };
+            authors.insert(author.clone(), VecDeque::from([first]));
             tokio::spawn(fetch(Arc::clone(core), author).boxed());
         }
     }
@@ -73,6 +84,28 @@ pub(super) fn send(
         match answered.await {
             Ok(sent) => sent.await,
             Err(_) => (Err(Failure::internal()), PersonalMessage::text("")),
+        }
+    }
+    .boxed()
+}
+
+/// Sends something else that a user asks for: behind what they have said before.
+pub(super) fn send_behind(
+    core: &Core,
+    user: &UserId,
+    command: Command,
+) -> BoxFuture<'static, Reply> {
+    let mut authors = core.waiting.authors();
+    let Some(waiting) = authors.get_mut(user) else {
+        drop(authors);
+        return core.send(command);
+    };
+    let (answer, answered) = oneshot::channel();
+    waiting.push_back(Waiter::Other { command, answer });
+    async move {
+        match answered.await {
+            Ok(reply) => reply.await,
+            Err(_) => Err(Failure::internal()),
         }
     }
     .boxed()
@@ -94,13 +127,17 @@ async fn fetch(core: Arc<Core>, author: UserId) {
             }
             next
         };
-        let Some(Waiter { draft, said, answer }) = next else { return };
-        let sent = match &key {
-            Ok(key) => sealed(&core, key, draft, said),
-            Err(_) => refused(said),
-        };
         // Whoever asked may be gone.
-        let _ = answer.send(sent);
+        match (next, &key) {
+            (None, _) => return,
+            (Some(Waiter::Message { draft, said, answer }), Ok(key)) => {
+                drop(answer.send(sealed(&core, key, draft, said)));
+            }
+            (Some(Waiter::Message { said, answer, .. }), Err(_)) => {
+                drop(answer.send(refused(said)));
+            }
+            (Some(Waiter::Other { command, answer }), _) => drop(answer.send(core.send(command))),
+        }
     }
 }
 

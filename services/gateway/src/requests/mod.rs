@@ -149,8 +149,8 @@ impl Requests {
         Kind::of_event(event).map(Kind::answering_event)
     }
 
-    /// Takes a request in. Limits and payload are checked, and a send's command is on its way, when
-    /// this returns: that keeps the order of what one socket sends. The future may be dropped; a
+    /// Takes a request in. Limits and payload are checked, and a command to a conversation is on its way,
+    /// when this returns: that keeps the order of what one socket sends. The future may be dropped; a
     /// command that is on its way is carried out all the same.
     ///
     /// `payload` is the JSON text of the event's first argument; none and `null` count as `{}`.
