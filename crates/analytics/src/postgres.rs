@@ -333,7 +333,7 @@ impl Store for PostgresAnalytics {
         tell: mpsc::Sender<Differing>,
     ) -> Result<(), Error> {
         // It may take long, and somebody listens.
-        let mut connection = self.database.pool().acquire().await.map_err(unavailable)?;
+        let mut connection = self.database.acquire().await?;
         let mut transaction = connection
             .begin_with(
                 "begin isolation level repeatable read read only; \

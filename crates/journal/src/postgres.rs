@@ -6,6 +6,7 @@
 mod dead_letters;
 mod error;
 mod group;
+mod head;
 mod import;
 mod lanes;
 mod replay;
@@ -29,6 +30,7 @@ use verbatim_protocol::{CommandKey, JournalId, Recorded};
 pub use dead_letters::SetAside;
 use error::Failed;
 use group::Request;
+use head::Head;
 use rows::{as_stored, recorded};
 use writer::{Work, Writer};
 
@@ -48,6 +50,7 @@ const QUEUE: usize = 256;
 pub struct PostgresJournal {
     id: JournalId,
     database: Database,
+    head: Head,
     work: mpsc::Sender<Work>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -67,7 +70,7 @@ impl PostgresJournal {
                 tracing::error!(%error, "the journal's writer has ended; nothing can be appended");
             }
         });
-        Ok(Self { id, database, work, writer: Mutex::new(Some(running)) })
+        Ok(Self { id, database, head: Head::default(), work, writer: Mutex::new(Some(running)) })
     }
 
     /// Makes the journal, or brings it up to date. Several may call this at once.
@@ -126,14 +129,14 @@ impl Log for PostgresJournal {
         if self.work.is_closed() {
             return Err(closed());
         }
-        let head: i64 = self
-            .database
-            .run(|connection| {
+        let read = async || {
+            let reading = self.database.run(|connection| {
                 let sql = "select position from journal.journal_head";
-                Box::pin(sqlx::query_scalar(sql).fetch_one(connection))
-            })
-            .await?;
-        Ok(head as u64)
+                Box::pin(sqlx::query_scalar::<_, i64>(sql).fetch_one(connection))
+            });
+            Ok(reading.await? as u64)
+        };
+        self.head.get(read).await
     }
 
     async fn read_after(&self, after: u64, limit: usize) -> Result<Vec<Arc<Recorded>>, Error> {

@@ -13,14 +13,15 @@ mod tests;
 
 use std::io;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sqlx::ConnectOptions;
-use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Postgres};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use migrate::migrate;
 
@@ -37,6 +38,12 @@ const IDLE_TRANSACTION: &str = "5s";
 
 /// A connection that lay idle for longer is tried before it is lent.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// Connections beyond those that may be used at once, for work that looks after itself.
+const UNCOUNTED: u32 = 4;
+
+/// A connection that nobody needed for so long may be closed.
+const LONG_IDLE: Duration = Duration::from_mins(1);
 
 /// Why the server didn't do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +69,18 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
+    kept: Arc<Kept>,
+}
+
+/// Connections that nobody uses, the last used at the end. The pool asks the server after each use
+/// whether the connection is all right, which is as much work as most questions are; after a mere
+/// question it is, and is kept here. To the pool all of these are in use.
+#[derive(Debug)]
+struct Kept {
+    /// As many as may be used at once. Given back only after the connection: who has a place finds one
+    /// here, or the pool has room.
+    places: Arc<Semaphore>,
+    idle: Mutex<Vec<(Instant, PoolConnection<Postgres>)>>,
 }
 
 impl Database {
@@ -82,13 +101,13 @@ impl Database {
     /// [`Error::Unreachable`].
     pub async fn connect_with(options: PgConnectOptions, connections: u32) -> Result<Self, Error> {
         let pool = PgPoolOptions::new()
-            .max_connections(connections)
+            .max_connections(connections + UNCOUNTED)
             .acquire_timeout(STEP)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for >= FRESH {
-                        sqlx::Connection::ping(connection).await?;
+                        connection.ping().await?;
                     }
                     Ok(true)
                 })
@@ -99,13 +118,16 @@ impl Database {
                     .statement_cache_capacity(256)
                     .disable_statement_logging(),
             );
-        let database = Self { pool };
-        database.run(|connection| Box::pin(sqlx::Connection::ping(connection))).await?;
+        let kept =
+            Kept { places: Arc::new(Semaphore::new(connections as usize)), idle: Mutex::default() };
+        let database = Self { pool, kept: Arc::new(kept) };
+        database.run(|connection| connection.ping()).await?;
         Ok(database)
     }
 
-    /// Runs `work` on a connection, within [`PATIENCE`] in all. For what only asks: if the caller goes
-    /// away, what it has begun is cut short.
+    /// Runs `work` on a connection, within [`PATIENCE`] in all. For what only asks, in statements of their
+    /// own: if the caller goes away, what it has begun is cut short, and a transaction that it left open
+    /// would stay so.
     ///
     /// # Errors
     /// [`Error`].
@@ -113,13 +135,11 @@ impl Database {
     where
         W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
-        match tokio::time::timeout(PATIENCE, self.run_within(STEP, work)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::Unknown(io::Error::from(io::ErrorKind::TimedOut).into())),
-        }
+        patiently(self.run_within(STEP, work)).await
     }
 
-    /// As [`run`](Self::run), to its end whatever becomes of the caller: for what changes something.
+    /// As [`run`](Self::run), to its end whatever becomes of the caller: for what changes something. A
+    /// transaction that it leaves open is rolled back.
     ///
     /// # Errors
     /// [`Error`].
@@ -132,7 +152,22 @@ impl Database {
     {
         let database = self.clone();
         // Boxed: the runtime's part is compiled anew for each type of task.
-        let running = async move { database.run(work).await }.boxed();
+        let running = async move {
+            let changing = async {
+                let (outcome, lent) = database.lend(STEP, work).await;
+                // Back to the pool, which tries it before, and would wait for the answer of a frozen
+                // server without a bound.
+                if let Some((mut connection, place)) = lent {
+                    tokio::spawn(async move {
+                        drop(tokio::time::timeout(STEP, connection.return_to_pool()).await);
+                        drop(place);
+                    });
+                }
+                outcome
+            };
+            patiently(changing).await
+        };
+        let running = running.boxed();
         match tokio::spawn(running).await {
             Ok(outcome) => outcome,
             Err(error) => Err(Error::Unknown(io::Error::other(error).into())),
@@ -147,27 +182,75 @@ impl Database {
     where
         W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
-        let connection = self.pool.acquire().await.map_err(Error::Unreachable)?;
-        let mut lent = Lent(Some(connection));
-        let Some(connection) = &mut lent.0 else { unreachable!("it was put there just now") };
-        let outcome = match tokio::time::timeout(limit, work(connection)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
+        let (outcome, lent) = self.lend(limit, work).await;
+        if let Some((connection, _place)) = lent {
+            self.keep(connection);
+        }
+        outcome
+    }
+
+    /// Lends `work` a connection, and gives it back with its place if it is unharmed.
+    async fn lend<T, W>(
+        &self,
+        limit: Duration,
+        work: W,
+    ) -> (Result<T, Error>, Option<(PoolConnection<Postgres>, OwnedSemaphorePermit)>)
+    where
+        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
+    {
+        let place = Arc::clone(&self.kept.places).acquire_owned();
+        let Ok(Ok(place)) = tokio::time::timeout(STEP, place).await else {
+            return (Err(Error::Unreachable(sqlx::Error::PoolTimedOut)), None);
         };
-        match outcome {
-            Err(error) if is_broken(&error) => Err(Error::Unknown(error)),
-            outcome => {
-                // Unharmed: back to the others. The pool tries it before, and would wait for the
-                // answer of a frozen server without a bound.
-                if let Some(mut connection) = lent.0.take() {
-                    tokio::spawn(tokio::time::timeout(STEP, connection.return_to_pool()));
-                }
-                outcome.map_err(Error::Refused)
+        let mut lent = match self.acquire().await {
+            Ok(connection) => Lent(Some(connection)),
+            Err(error) => return (Err(error), None),
+        };
+        let Some(connection) = &mut lent.0 else { unreachable!("it was put there just now") };
+        match tokio::time::timeout(limit, work(connection)).await {
+            Ok(Ok(outcome)) => (Ok(outcome), lent.0.take().zip(Some(place))),
+            Ok(Err(error)) if !is_broken(&error) => {
+                (Err(Error::Refused(error)), lent.0.take().zip(Some(place)))
             }
+            Ok(Err(error)) => (Err(Error::Unknown(error)), None),
+            Err(_) => (Err(timed_out()), None),
         }
     }
 
-    /// Connections for work that looks after itself. Prefer [`run`](Self::run).
+    /// A connection for work that looks after itself. Prefer [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
+        let acquiring = async {
+            loop {
+                let Some((since, connection)) = self.kept.idle().pop() else {
+                    return self.pool.acquire().await.map_err(Error::Unreachable);
+                };
+                let mut lent = Lent(Some(connection));
+                let Some(connection) = &mut lent.0 else { unreachable!("it was put there") };
+                let is_good = since.elapsed() < FRESH || connection.ping().await.is_ok();
+                if let (true, Some(connection)) = (is_good, lent.0.take()) {
+                    return Ok(connection);
+                }
+            }
+        };
+        let acquired = tokio::time::timeout(STEP, acquiring).await;
+        acquired.unwrap_or(Err(Error::Unreachable(sqlx::Error::PoolTimedOut)))
+    }
+
+    /// Keeps a connection for the next who asks, and lets the pool have one that was long not needed.
+    fn keep(&self, connection: PoolConnection<Postgres>) {
+        let mut idle = self.kept.idle();
+        idle.push((Instant::now(), connection));
+        if self.pool.is_closed() {
+            idle.clear();
+        } else if idle[0].0.elapsed() >= LONG_IDLE {
+            drop(idle.remove(0));
+        }
+    }
+
+    /// What is lent, and how it is set up.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
@@ -175,8 +258,26 @@ impl Database {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.pool.close().await;
+        let closing = self.pool.close();
+        self.kept.idle().clear();
+        closing.await;
     }
+}
+
+impl Kept {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Instant, PoolConnection<Postgres>)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// # Errors
+/// Those of the work; [`Error::Unknown`] after [`PATIENCE`].
+async fn patiently<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn timed_out() -> Error {
+    Error::Unknown(io::Error::from(io::ErrorKind::TimedOut).into())
 }
 
 /// A connection that is closed unless it is taken out unharmed.

@@ -20,7 +20,7 @@ pub async fn migrate(
 ) -> Result<(), Error> {
     let failed = |source| Error::Migrate { schema, source };
     // A connection of its own: one that has another search path is never lent again.
-    let mut connection = database.pool().acquire().await.map_err(Error::Unreachable)?.detach();
+    let mut connection = database.acquire().await?.detach();
     let prepare = format!(
         "select pg_advisory_lock(hashtext('verbatim schema'));
          create schema if not exists {schema};

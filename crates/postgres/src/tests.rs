@@ -133,3 +133,46 @@ async fn who_sleeps_in_a_transaction_holds_up_nobody_for_long() {
     assert!(begun.elapsed() >= Duration::from_secs(4), "it was held");
     assert!(sqlx::query("select 1").execute(&mut *asleep).await.is_err(), "it was given up");
 }
+
+#[tokio::test]
+async fn who_waits_for_a_connection_gets_one_as_soon_as_another_is_done() {
+    let place = TestDatabase::create().await;
+    let database = Database::connect_with(place.options().clone(), 2).await.expect("it connects");
+    let changed =
+        || database.run_to_end(|c| Box::pin(sqlx::query_scalar::<_, i32>("select 1").fetch_one(c)));
+    let asking = (0..16).map(async |_| {
+        for _ in 0..100 {
+            one(&database).await.expect("an answer");
+            changed().await.expect("an answer");
+        }
+    });
+    let begun = Instant::now();
+    futures::future::join_all(asking).await;
+    assert!(begun.elapsed() < STEP, "somebody has waited in vain: {:?}", begun.elapsed());
+    let count = "select count(*) from pg_stat_activity where datname = current_database()";
+    let count = database.run(|c| Box::pin(sqlx::query_scalar::<_, i64>(count).fetch_one(c)));
+    assert!(count.await.expect("a count") <= 2, "no more than were asked for");
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_left_open_ends_with_its_work() {
+    let place = TestDatabase::create().await;
+    let database = Database::connect_with(place.options().clone(), 2).await.expect("it connects");
+    database
+        .run(|c| Box::pin(sqlx::query("create table t (n bigint)").execute(c)))
+        .await
+        .expect("made");
+    let left = database.run_to_end(|c| {
+        Box::pin(async move {
+            let mut transaction = c.begin().await?;
+            sqlx::query("lock table t").execute(&mut *transaction).await.map(drop)
+        })
+    });
+    left.await.expect("locked");
+    let begun = Instant::now();
+    database
+        .run(|c| Box::pin(sqlx::query("insert into t values (1)").execute(c)))
+        .await
+        .expect("the lock is free");
+    assert!(begun.elapsed() < Duration::from_secs(2), "the server had to end it");
+}

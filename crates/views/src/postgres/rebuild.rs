@@ -61,7 +61,7 @@ impl Rebuildable for PostgresViews {
 
     async fn begin_rebuild(&self) -> Result<PostgresRebuild, Error> {
         let unreachable = verbatim_postgres::Error::Unreachable;
-        let holder = self.database.pool().acquire().await.map_err(unreachable)?;
+        let holder = self.database.acquire().await?;
         let mut holder = holder.detach();
         if !lock(&mut holder).await.map_err(unreachable)? {
             return Err(Error::Unavailable("another rebuild is under way".into()));
@@ -92,8 +92,7 @@ impl Rebuildable for PostgresViews {
         &'v self,
         rebuild: &'v PostgresRebuild,
     ) -> Result<Box<dyn Comparison + 'v>, Error> {
-        let unreachable = verbatim_postgres::Error::Unreachable;
-        let connection = self.database.pool().acquire().await.map_err(unreachable)?.detach();
+        let connection = self.database.acquire().await?.detach();
         Ok(Box::new(PostgresComparison::begin(connection, rebuild.checkpoint()).await?))
     }
 }
