@@ -6,7 +6,7 @@
 //! | subject | what | who publishes | who listens |
 //! | --- | --- | --- | --- |
 //! | `verbatim.commands.<lane>` | a command as JSON, kept by the stream `VERBATIM_COMMANDS` for fifteen seconds; the header `Verbatim-Reply` says where its reply goes | gateway, projection | the lane's owner, by a consumer |
-//! | `verbatim.replies.<role>.<process>.>` | a process's inboxes: replies, acknowledgements, what the server answers | aggregate, the server | that process |
+//! | `verbatim.replies.<role>.<process>.>` | a process's inboxes: replies (those that are ready at once as one message), acknowledgements, what the server answers | aggregate, the server | that process |
 //! | `verbatim.events` | committed events | aggregate | projection |
 //! | `verbatim.frames` | push frames | projection | gateway |
 //! | `verbatim.presence` | who is connected where | gateway | gateway, projection |
@@ -68,7 +68,7 @@ use commands::Commands;
 use connection::{Events, Link};
 use lane::Readers;
 use lanes::Lanes;
-use outgoing::{Backlog, Publisher};
+use outgoing::{Backlog, Pack, Publisher};
 use replies::Replies;
 use stream::CommandStream;
 use subjects::Subjects;
@@ -133,9 +133,14 @@ impl Nats {
         tasks.spawn("bus connection", watching);
         let backlog = Backlog::default();
         let capacity = options.capacity;
-        let publisher =
-            |name| Publisher::spawn(&tasks, name, link.clone(), capacity.commands, backlog.clone());
-        let publishers = [publisher("bus commands"), publisher("bus replies")];
+        let publisher = |name, pack| {
+            let (link, backlog) = (link.clone(), backlog.clone());
+            Publisher::spawn(&tasks, name, link, capacity.commands, backlog, pack)
+        };
+        let publishers = [
+            publisher("bus commands", outgoing::apart as Pack),
+            publisher("bus replies", replies::pack),
+        ];
         let [commands, replies] = publishers.clone();
 
         let waiting = Arc::new(Waiting::new(capacity.commands));

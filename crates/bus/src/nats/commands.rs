@@ -14,7 +14,7 @@ use super::parts::HEADER_ROOM;
 use super::subjects::{Answers, REPLY_TO, Subjects};
 use super::throttle::Throttle;
 use super::waiting::{Waiting, remaining};
-use super::wire;
+use super::{replies, wire};
 use crate::ReplyFuture;
 use crate::refusal::{answered, refused, unavailable};
 
@@ -106,52 +106,54 @@ pub(super) async fn read_answers(
     malformed: Arc<AtomicU64>,
 ) {
     let (junk, refusals) = (Throttle::default(), Throttle::default());
+    let unread = |reason: String| {
+        let total = malformed.fetch_add(1, Ordering::Relaxed) + 1;
+        if junk.allows() {
+            tracing::warn!(total, reason, "an answer can't be read");
+        }
+    };
+    let settled = |answer: Result<(u64, Reply), String>| match answer {
+        Ok((number, reply)) => {
+            waiting.answer(number, reply);
+        }
+        Err(reason) => unread(reason),
+    };
     while let Some(message) = subscriber.next().await {
-        match understand(&subjects, &message) {
-            Ok(Answer::Stored) => {}
-            Ok(Answer::NotStored { number, reason }) => {
-                if refusals.allows() {
-                    tracing::warn!(reason, "the command stream doesn't take commands");
+        match subjects.parse_answer(&message.subject) {
+            Some(Answers::Stored(number)) => match is_stored(&message) {
+                Ok(Stored::Yes) => {}
+                Ok(Stored::No(reason)) => {
+                    if refusals.allows() {
+                        tracing::warn!(reason, "the command stream doesn't take commands");
+                    }
+                    waiting.answer(number, Err(unavailable("The service is overloaded")));
                 }
-                waiting.answer(number, Err(unavailable("The service is overloaded")));
+                Err(reason) => unread(reason),
+            },
+            Some(Answers::Settled(number)) => {
+                let reply = serde_json::from_slice(&message.payload).map_err(wire::where_only);
+                settled(reply.map(|reply| (number, reply)));
             }
-            Ok(Answer::Settled { number, reply }) => {
-                waiting.answer(number, *reply);
-            }
-            Err(reason) => {
-                let total = malformed.fetch_add(1, Ordering::Relaxed) + 1;
-                if junk.allows() {
-                    tracing::warn!(total, reason, "an answer can't be read");
-                }
-            }
+            Some(Answers::SettledMany) => replies::unpack(&message.payload).for_each(&settled),
+            None => unread("no number".to_owned()),
         }
     }
 }
 
-enum Answer {
-    Stored,
-    NotStored { number: u64, reason: String },
-    Settled { number: u64, reply: Box<Reply> },
+enum Stored {
+    Yes,
+    No(String),
 }
 
-fn understand(subjects: &Subjects, message: &Message) -> Result<Answer, String> {
-    match subjects.parse_answer(&message.subject).ok_or("no number")? {
-        Answers::Stored(number) if message.status == Some(StatusCode::NO_RESPONDERS) => {
-            Ok(Answer::NotStored { number, reason: "there is none".to_owned() })
-        }
-        Answers::Stored(number) => {
-            let ack: PubAck = serde_json::from_slice(&message.payload).map_err(wire::where_only)?;
-            Ok(match ack.error {
-                None => Answer::Stored,
-                Some(error) => {
-                    let reason = format!("JetStream error {}", error.err_code);
-                    Answer::NotStored { number, reason }
-                }
-            })
-        }
-        Answers::Settled(number) => {
-            let reply = serde_json::from_slice(&message.payload).map_err(wire::where_only)?;
-            Ok(Answer::Settled { number, reply: Box::new(reply) })
-        }
+/// # Errors
+/// The server's answer can't be read.
+fn is_stored(message: &Message) -> Result<Stored, String> {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        return Ok(Stored::No("there is none".to_owned()));
     }
+    let ack: PubAck = serde_json::from_slice(&message.payload).map_err(wire::where_only)?;
+    Ok(match ack.error {
+        None => Stored::Yes,
+        Some(error) => Stored::No(format!("JetStream error {}", error.err_code)),
+    })
 }

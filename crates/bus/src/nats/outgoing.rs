@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connection::Link;
+use super::parts::HEADER_ROOM;
 use super::tasks::Tasks;
 use super::throttle::Throttle;
 
@@ -22,6 +23,24 @@ pub(super) struct Outgoing {
     /// Past it nobody wants it any more.
     pub(super) deadline: Instant,
 }
+
+/// A message, and what was handed over of which it is made.
+pub(super) struct Parcel {
+    pub(super) message: Outgoing,
+    pub(super) tickets: Vec<Ticket>,
+}
+
+/// Makes messages, none larger than this, of what waits.
+pub(super) type Pack = fn(Vec<(Outgoing, Ticket)>, usize) -> Vec<Parcel>;
+
+/// Each goes by itself.
+pub(super) fn apart(waiting: Vec<(Outgoing, Ticket)>, _: usize) -> Vec<Parcel> {
+    let parcel = |(message, ticket)| Parcel { message, tickets: vec![ticket] };
+    waiting.into_iter().map(parcel).collect()
+}
+
+/// What is taken from a queue at once.
+const AT_ONCE: usize = 512;
 
 /// A queue and the task that empties it.
 #[derive(Debug, Clone)]
@@ -41,10 +60,11 @@ impl Publisher {
         link: Link,
         capacity: usize,
         backlog: Backlog,
+        pack: Pack,
     ) -> Self {
         let (queue, outgoing) = mpsc::channel(capacity);
         let dropped = Arc::default();
-        tasks.spawn(name, publish(name, outgoing, link, Arc::clone(&dropped)));
+        tasks.spawn(name, publish(name, outgoing, pack, link, Arc::clone(&dropped)));
         Self { queue, backlog, dropped }
     }
 
@@ -65,15 +85,21 @@ impl Publisher {
 async fn publish(
     name: &'static str,
     mut queue: mpsc::Receiver<(Outgoing, Ticket)>,
+    pack: Pack,
     mut link: Link,
     dropped: Arc<AtomicU64>,
 ) {
     let warning = Throttle::default();
-    while let Some((outgoing, _ticket)) = queue.recv().await {
-        if let Err(reason) = publish_one(outgoing, &mut link).await {
-            let dropped = dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            if warning.allows() {
-                tracing::warn!(queue = name, dropped, reason, "a message was not published");
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, AT_ONCE).await > 0 {
+        let largest = link.client().max_payload().saturating_sub(HEADER_ROOM);
+        for Parcel { message, tickets } in pack(std::mem::take(&mut waiting), largest) {
+            if let Err(reason) = publish_one(message, &mut link).await {
+                let lost = tickets.len() as u64;
+                let dropped = dropped.fetch_add(lost, Ordering::Relaxed) + lost;
+                if warning.allows() {
+                    tracing::warn!(queue = name, dropped, reason, "a message was not published");
+                }
             }
         }
     }

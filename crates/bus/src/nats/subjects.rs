@@ -9,6 +9,8 @@ pub(super) const REPLY_TO: &str = "Verbatim-Reply";
 /// What stands between a process's inbox and the number of a command.
 const REPLY: &str = "command.reply";
 const ACK: &str = "command.ack";
+/// What stands in place of the number where replies to several commands are one message.
+const MANY: &str = "many";
 
 #[derive(Debug)]
 pub(super) struct Subjects {
@@ -24,6 +26,8 @@ pub(super) enum Answers {
     Stored(u64),
     /// The command of this number is settled.
     Settled(u64),
+    /// Those are that its lines name.
+    SettledMany,
 }
 
 impl Subjects {
@@ -80,6 +84,9 @@ impl Subjects {
     pub(super) fn parse_answer(&self, subject: &str) -> Option<Answers> {
         let name = subject.strip_prefix(&self.inbox)?.strip_prefix('.')?;
         let (kind, number) = name.rsplit_once('.')?;
+        if (kind, number) == (REPLY, MANY) {
+            return Some(Answers::SettledMany);
+        }
         let number = number.parse().ok()?;
         match kind {
             ACK => Some(Answers::Stored(number)),
@@ -103,6 +110,16 @@ impl Subjects {
     }
 }
 
+/// Where replies to commands of the same process go, and the command's number.
+pub(super) fn reply_inbox(subject: &str) -> Option<(&str, &str)> {
+    subject.rsplit_once('.')
+}
+
+/// Where replies to several commands of a process go, by what [`reply_inbox`] gives.
+pub(super) fn replies(inbox: &str) -> Subject {
+    format!("{inbox}.{MANY}").into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +129,11 @@ mod tests {
         let subjects = Subjects::new("verbatim", "gateway");
         assert_eq!(subjects.parse_answer(&subjects.ack(7)), Some(Answers::Stored(7)));
         assert_eq!(subjects.parse_answer(&subjects.reply(8)), Some(Answers::Settled(8)));
+        let (inbox, number) = (subjects.reply(8), "8");
+        let (inbox, found) = reply_inbox(&inbox).expect("a reply's");
+        assert_eq!(found, number);
+        assert_eq!(subjects.parse_answer(&replies(inbox)), Some(Answers::SettledMany));
+        assert!(!subjects.is_reply(&replies(inbox)), "no command names it");
         let other = Subjects::new("verbatim", "gateway");
         assert_eq!(subjects.parse_answer(&other.reply(8)), None);
         let nonsense = format!("{}.command.reply.x", subjects.inbox());
