@@ -72,6 +72,7 @@ macro_rules! analytics_conformance {
             figures::pages_lead_to_each_row_once_whatever_is_added_meanwhile,
             figures::a_cursor_of_another_list_is_refused,
             figures::a_range_has_whole_buckets,
+            figures::what_waits_for_long_is_few_rows_and_can_arrive_in_part,
             figures::waiting_ends_when_the_position_is_reached,
             random::reports_are_what_a_naive_model_makes_of_the_log,
             random::of_two_who_apply_the_same_each_event_counts_once,

@@ -1,7 +1,11 @@
 //! Where two sets of rows differ that were made from the same events.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
+
 use crate::figures::{self, Figures};
 use crate::key;
+use crate::state::{self, Awaited};
 
 /// A row in which two sets differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,65 @@ impl Difference {
             _ => (live.map(text), rebuilt.map(text)),
         };
         Self { table, row, live, rebuilt }
+    }
+}
+
+/// What users wait for: how it is cut into rows depends on how events were batched, so the messages in
+/// them are compared.
+#[derive(Debug, Default)]
+pub(crate) struct Stretches {
+    user: Vec<u8>,
+    /// Messages of this user of which one set was heard, as they are in it.
+    live: BTreeMap<u64, Awaited>,
+    rebuilt: BTreeMap<u64, Awaited>,
+}
+
+impl Stretches {
+    /// Takes in a row that differs, if it is one of these; rows come in the order of their keys. Gives the
+    /// differences of the user before.
+    pub fn take(
+        &mut self,
+        key: &[u8],
+        live: Option<&[u8]>,
+        rebuilt: Option<&[u8]>,
+    ) -> Option<Vec<Difference>> {
+        let (user, _) = key::split_awaited(key)?;
+        let read = |value: Option<&[u8]>| value.map(state::read_stretch).transpose().ok();
+        let (live, rebuilt) = (read(live)?, read(rebuilt)?);
+        let before = if self.user == user { Vec::new() } else { self.end() };
+        user.clone_into(&mut self.user);
+        add(live.unwrap_or_default(), &mut self.live, &mut self.rebuilt);
+        add(rebuilt.unwrap_or_default(), &mut self.rebuilt, &mut self.live);
+        Some(before)
+    }
+
+    /// The differences of the last user.
+    pub fn end(&mut self) -> Vec<Difference> {
+        let (mut live, mut rebuilt) = (take(&mut self.live), take(&mut self.rebuilt));
+        let positions: BTreeSet<_> = live.keys().chain(rebuilt.keys()).copied().collect();
+        let difference = |position| {
+            let text = |of: &mut BTreeMap<_, _>| {
+                of.remove(&position).map(|awaited: Awaited| text(&state::write(&awaited)))
+            };
+            let (table, row) = key::describe(&key::with_position(&self.user, position));
+            Difference { table, row, live: text(&mut live), rebuilt: text(&mut rebuilt) }
+        };
+        positions.into_iter().map(difference).collect()
+    }
+}
+
+/// Adds messages of one set; what the other has alike differs no more.
+fn add(
+    messages: Vec<(u64, Awaited)>,
+    to: &mut BTreeMap<u64, Awaited>,
+    other: &mut BTreeMap<u64, Awaited>,
+) {
+    for (position, awaited) in messages {
+        if other.get(&position) == Some(&awaited) {
+            other.remove(&position);
+        } else {
+            to.insert(position, awaited);
+        }
     }
 }
 
@@ -75,5 +138,55 @@ mod tests {
         assert_eq!(found.live.as_deref(), Some("nonsense"));
         let found = Difference::of(&key::awaited("ann", 7), Some(b"{}"), None);
         assert_eq!((found.table, &*found.row), ("awaited", "user = ann, position = 7"));
+    }
+
+    fn stretch(positions: &[u64]) -> Vec<u8> {
+        let awaited = |position: u64| Awaited {
+            sent_at_ms: 1_000 - position as i64,
+            conversation_id: if position.is_multiple_of(2) { "even" } else { "odd" }.into(),
+            role: "user".into(),
+            noted: position == 4,
+        };
+        let messages: Vec<_> = positions.iter().map(|of| (*of, awaited(*of))).collect();
+        let written = state::write_stretch(messages.iter().map(|(of, awaited)| (*of, awaited)));
+        assert_eq!(state::read_stretch(&written).expect("as written"), messages);
+        written
+    }
+
+    #[test]
+    fn how_messages_are_cut_into_rows_is_no_difference() {
+        let mut stretches = Stretches::default();
+        let mut take = |user, last, live: Option<Vec<u8>>, rebuilt: Option<Vec<u8>>| {
+            let key = key::awaited(user, last);
+            stretches.take(&key, live.as_deref(), rebuilt.as_deref())
+        };
+        assert_eq!(take("ann", 3, None, Some(stretch(&[1, 3]))), Some(Vec::new()));
+        assert_eq!(take("ann", 4, Some(stretch(&[1, 3, 4])), None), Some(Vec::new()));
+        assert_eq!(take("ann", 9, Some(stretch(&[9])), Some(stretch(&[4, 9]))), Some(Vec::new()));
+        // Of another user, and none that this one waits for.
+        assert_eq!(take("bob", 3, Some(stretch(&[2])), Some(stretch(&[3]))), Some(Vec::new()));
+        assert_eq!(take("bob", 4, Some(b"nonsense".to_vec()), None), None);
+        let key = key::talk("c");
+        assert_eq!(stretches.take(&key, Some(&stretch(&[1])), None), None);
+        let told: Vec<_> = stretches
+            .end()
+            .into_iter()
+            .map(|found| (found.row, found.live.is_some(), found.rebuilt.is_some()))
+            .collect();
+        let row = |position| format!("user = bob, position = {position}");
+        assert_eq!(told, [(row(2), true, false), (row(3), false, true)]);
+        assert_eq!(stretches.end(), []);
+    }
+
+    #[test]
+    fn a_stretch_that_cannot_be_is_corrupt() {
+        for bad in [
+            "",
+            "{}",
+            r#"{"of":[],"messages":[[1,1,0,false]]}"#,
+            r#"{"of":[["c","user"]],"messages":[[18446744073709551615,1,0,false],[1,1,0,false]]}"#,
+        ] {
+            assert!(state::read_stretch(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::connections::Standing;
 use crate::figures::{Figure, Figures};
 use crate::key::{self, Cells, Kind, Of, RECORDED, SAMPLE, Unit};
-use crate::state::{self, Awaited, News, Person, Question, Talk};
+use crate::state::{self, Awaited, News, Person, Question, STRETCH, Talk};
 use crate::store::{Key, Value};
 
 /// What must be known to fold some events.
@@ -22,6 +22,8 @@ pub struct Needed {
     pub keys: BTreeSet<Key>,
     /// What users wait for, as far as the events say that it has come.
     pub ranges: BTreeMap<Key, Key>,
+    /// Of these the first row each.
+    pub firsts: BTreeSet<(Key, Key)>,
 }
 
 impl Needed {
@@ -44,12 +46,14 @@ impl Needed {
                 self.keys.insert(key::talk(id));
             }
             Event::Inbox(InboxEvent::NotificationCreated(created)) => {
-                self.keys.insert(key::awaited(id, created.message_position));
+                self.first(id, created.message_position);
             }
             Event::Inbox(InboxEvent::DeliveryAdvanced(advanced)) => {
                 let high = key::awaited(id, advanced.through.saturating_add(1));
                 let end = self.ranges.entry(key::awaited(id, 0)).or_default();
                 *end = high.max(std::mem::take(end));
+                // It may be in the middle of a stretch.
+                self.first(id, advanced.through.saturating_add(1));
             }
             Event::Connections(_) => {
                 self.keys.insert(SAMPLE.to_vec());
@@ -61,6 +65,11 @@ impl Needed {
             | Event::Audit(_)
             | Event::Erasures(_) => {}
         }
+    }
+
+    /// The stretch that a message is in which a user waits for.
+    fn first(&mut self, user_id: &str, position: u64) {
+        self.firsts.insert((key::awaited(user_id, position), key::awaited(user_id, u64::MAX)));
     }
 }
 
@@ -76,13 +85,21 @@ struct Part {
 /// Those of the conversation; the others are shared with other parts.
 const CELLS_OF_A_PART: usize = 2;
 
+/// A message that is waited for.
+#[derive(Debug)]
+struct Waiting {
+    message: Awaited,
+    /// The last position of the stretch that it is stored in; none yet if it is new.
+    stretch: Option<u64>,
+}
+
 /// What is known while events are folded.
 #[derive(Debug, Default)]
 pub struct Fold {
     rows: HashMap<Key, Value>,
     talks: HashMap<Arc<str>, Talk>,
     persons: HashMap<Arc<str>, Person>,
-    awaited: BTreeMap<Key, Awaited>,
+    awaited: BTreeMap<Key, Waiting>,
     standing: Option<Standing>,
     recorded_at: Option<Timestamp>,
     /// What is to be added to all cells that a part belongs to.
@@ -101,8 +118,11 @@ impl Fold {
     pub fn new(rows: impl IntoIterator<Item = (Key, Value)>) -> Result<Self, Error> {
         let mut fold = Self { rows: rows.into_iter().collect(), ..Self::default() };
         for (key, value) in &fold.rows {
-            if key::is_awaited(key) {
-                fold.awaited.insert(key.clone(), state::read(value)?);
+            if let Some((user, last)) = key::split_awaited(key) {
+                for (position, message) in state::read_stretch(value)? {
+                    let waiting = Waiting { message, stretch: Some(last) };
+                    fold.awaited.insert(key::with_position(user, position), waiting);
+                }
             }
         }
         fold.standing = fold.stored(&SAMPLE)?;
@@ -129,12 +149,12 @@ impl Fold {
                 Ok(())
             }
             Event::Inbox(InboxEvent::NotificationCreated(created)) => {
-                if let Some(awaited) =
+                if let Some(Waiting { message, .. }) =
                     self.awaited.get_mut(&key::awaited(id, created.message_position))
-                    && !awaited.noted
+                    && !message.noted
                 {
-                    awaited.noted = true;
-                    let awaited = awaited.clone();
+                    message.noted = true;
+                    let awaited = message.clone();
                     self.delivery(&awaited, |figures| figures.count(Figure::Noted, 1));
                 }
                 Ok(())
@@ -212,7 +232,8 @@ impl Fold {
         self.delivery(&awaited, |figures| figures.count(Figure::Recipients, count));
         self.awaited_changes += recipients.len();
         for recipient in recipients {
-            self.awaited.insert(key::awaited(&recipient, recorded.position), awaited.clone());
+            let waiting = Waiting { message: awaited.clone(), stretch: None };
+            self.awaited.insert(key::awaited(&recipient, recorded.position), waiting);
         }
         Ok(())
     }
@@ -273,7 +294,9 @@ impl Fold {
         };
         self.awaited_changes += arrived.len();
         for key in arrived {
-            let Some(awaited) = self.awaited.remove(&key) else { continue };
+            let Some(Waiting { message: awaited, .. }) = self.awaited.remove(&key) else {
+                continue;
+            };
             let took = at.0.saturating_sub(awaited.sent_at_ms).max(0) as u64;
             self.delivery(&awaited, |figures| {
                 figures.count(outcome, 1);
@@ -342,7 +365,7 @@ impl Fold {
         for key in self.rows.keys().filter(|key| key::is_awaited(key)) {
             rows.insert(key.clone(), None);
         }
-        let awaited = self.awaited.into_iter().map(|(key, awaited)| (key, state::write(&awaited)));
+        let awaited = stretches(&self.awaited);
         let talks = self.talks.iter().map(|(id, talk)| (key::talk(id), state::write(talk)));
         let persons =
             self.persons.iter().map(|(id, person)| (key::person(id), state::write(person)));
@@ -356,4 +379,26 @@ impl Fold {
         // What is stored like that needs no writing.
         Ok(rows.into_iter().filter(|(key, value)| self.rows.get(key) != value.as_ref()).collect())
     }
+}
+
+/// The rows of what is waited for: each stretch as far as it is still waited for, and new ones.
+fn stretches(awaited: &BTreeMap<Key, Waiting>) -> impl Iterator<Item = (Key, Value)> {
+    let mut left = awaited.iter().filter_map(|(key, waiting)| {
+        let (user, position) = key::split_awaited(key)?;
+        Some((user, position, waiting))
+    });
+    let mut next = left.next();
+    std::iter::from_fn(move || {
+        let (user, _, Waiting { stretch, .. }) = next?;
+        let (mut messages, mut last) = (Vec::new(), 0);
+        while let Some((of, position, waiting)) = next
+            && (of, waiting.stretch) == (user, *stretch)
+            && (stretch.is_some() || messages.len() < STRETCH)
+        {
+            messages.push((position, &waiting.message));
+            last = position;
+            next = left.next();
+        }
+        Some((key::with_position(user, stretch.unwrap_or(last)), state::write_stretch(messages)))
+    })
 }

@@ -117,12 +117,23 @@ pub fn person(user_id: &str) -> Key {
     named(PERSON, user_id)
 }
 
-/// A message that a user hasn't got yet. Ids hold no zero byte.
+/// A message that a user hasn't got yet, or the last one of a stretch of them. Ids hold no zero byte.
 pub fn awaited(user_id: &str, position: u64) -> Key {
     let mut key = named(AWAITED, user_id);
     key.push(0);
     key.extend_from_slice(&position.to_be_bytes());
     key
+}
+
+/// What the keys of all messages that this one's user waits for begin with, and its position.
+pub fn split_awaited(key: &[u8]) -> Option<(&[u8], u64)> {
+    let (user, position) = key.split_last_chunk()?;
+    is_awaited(key).then_some((user, u64::from_be_bytes(*position)))
+}
+
+/// The key of another message that the same user waits for.
+pub fn with_position(user: &[u8], position: u64) -> Key {
+    [user, &position.to_be_bytes()].concat()
 }
 
 pub fn is_awaited(key: &[u8]) -> bool {

@@ -43,7 +43,7 @@ pub use sqlite::{SqliteAnalytics, SqliteReports};
 pub use store::{At, Reading, Store};
 
 /// Stands for what the rows are and mean. Raised with either; rows of an older version are made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Why the analytics didn't answer.
 #[derive(Debug, thiserror::Error)]

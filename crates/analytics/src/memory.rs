@@ -59,7 +59,7 @@ impl Reading for Memory {
         high: &[u8],
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, Error> {
-        self.scan(generation, vec![(low.to_vec(), high.to_vec())], limit).await
+        self.scan(generation, vec![(low.to_vec(), high.to_vec())], limit, limit).await
     }
 }
 
@@ -82,11 +82,12 @@ impl Store for Memory {
         &self,
         generation: u64,
         ranges: Vec<(Key, Key)>,
+        each: usize,
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, Error> {
         let mut all = self.all();
         let rows = &all.get(generation)?.rows;
-        let found = ranges.into_iter().flat_map(|(low, high)| rows.range(low..high));
+        let found = ranges.into_iter().flat_map(|(low, high)| rows.range(low..high).take(each));
         Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 

@@ -141,7 +141,7 @@ impl Reading for PostgresAnalytics {
         high: &[u8],
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, Error> {
-        self.scan(generation, vec![(low.to_vec(), high.to_vec())], limit).await
+        self.scan(generation, vec![(low.to_vec(), high.to_vec())], limit, limit).await
     }
 }
 
@@ -176,6 +176,7 @@ impl Store for PostgresAnalytics {
         &self,
         generation: u64,
         ranges: Vec<(Key, Key)>,
+        each: usize,
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, Error> {
         let (low, high): (Vec<_>, Vec<_>) = ranges.into_iter().unzip();
@@ -189,7 +190,7 @@ impl Store for PostgresAnalytics {
                          cross join lateral (
                              select key, value from analytics.rows
                              where generation = $1 and key >= low and key < high
-                             order by key limit $4
+                             order by key limit $5
                          ) as found
                          order by key limit $4",
                     )
@@ -197,6 +198,7 @@ impl Store for PostgresAnalytics {
                     .bind(low)
                     .bind(high)
                     .bind(limit as i64)
+                    .bind(each as i64)
                     .fetch_all(connection),
                 )
             })
@@ -359,7 +361,8 @@ impl Store for PostgresAnalytics {
                    from (select key, value from analytics.rows where generation = $1) as live
                    full join (select key, value from analytics.rows where generation = $2) as other
                    using (key)
-                   where live.value is distinct from other.value";
+                   where live.value is distinct from other.value
+                   order by key";
         let mut rows =
             sqlx::query_as(sql).bind(live.0).bind(generation as i64).fetch(&mut *transaction);
         while let Some(row) = rows.try_next().await.map_err(unavailable)? {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use verbatim_protocol::Recorded;
 
+use crate::difference::Stretches;
 use crate::fold::{Fold, Needed};
 use crate::store::{At, Store};
 use crate::{Difference, Error, Reports, unavailable};
@@ -113,21 +114,24 @@ impl Analytics {
                 (events, needed)
             })
             .await?;
-            let Needed { keys, ranges } = needed;
-            if ranges.is_empty() {
-                break (keys, Vec::new(), true);
+            let Needed { keys, ranges, firsts } = needed;
+            let mut arrived = Vec::new();
+            if !ranges.is_empty() {
+                let (ranges, most) = (ranges.into_iter().collect(), self.rows_at_once + 1);
+                arrived = self.store.scan(generation, ranges, most, most).await?;
             }
-            let ranges = ranges.into_iter().collect();
-            let mut arrived = self.store.scan(generation, ranges, self.rows_at_once + 1).await?;
-            if arrived.len() <= self.rows_at_once {
-                break (keys, arrived, true);
+            let is_all = arrived.len() <= self.rows_at_once;
+            if !is_all && events.len() > 1 {
+                events.truncate(events.len() / 2);
+                continue;
             }
-            if events.len() == 1 {
-                // The rest when this event is taken in again: what has been stored is gone by then.
-                arrived.truncate(self.rows_at_once);
-                break (keys, arrived, false);
+            // The rest when this event is taken in again: what has been stored is gone by then.
+            arrived.truncate(self.rows_at_once);
+            if is_all && !firsts.is_empty() {
+                let (firsts, most) = (Vec::from_iter(firsts), events.len());
+                arrived.extend(self.store.scan(generation, firsts, 1, most).await?);
             }
-            events.truncate(events.len() / 2);
+            break (keys, arrived, is_all);
         };
         let known = self.store.get(generation, keys.into_iter().collect()).await?;
         let rows_at_once = self.rows_at_once;
@@ -201,8 +205,17 @@ impl Rebuild {
         let (sender, mut found) = mpsc::channel(WAITING);
         let finding = self.analytics.store.differences(self.generation, sender);
         let telling = async {
+            let mut stretches = Stretches::default();
             while let Some((key, live, rebuilt)) = found.recv().await {
-                let difference = Difference::of(&key, live.as_deref(), rebuilt.as_deref());
+                let differences = match stretches.take(&key, live.as_deref(), rebuilt.as_deref()) {
+                    Some(differences) => differences,
+                    None => vec![Difference::of(&key, live.as_deref(), rebuilt.as_deref())],
+                };
+                for difference in differences {
+                    tell.send(difference).await.map_err(unavailable)?;
+                }
+            }
+            for difference in stretches.end() {
                 tell.send(difference).await.map_err(unavailable)?;
             }
             Ok(())

@@ -243,13 +243,14 @@ impl Store for SqliteAnalytics {
         &self,
         generation: u64,
         ranges: Vec<(Key, Key)>,
+        each: usize,
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, Error> {
         self.write(move |connection| {
             let mut select = connection.prepare_cached(PAGE).map_err(failed)?;
             let mut found = Vec::new();
             for (low, high) in ranges {
-                let left = (limit - found.len()) as i64;
+                let left = each.min(limit - found.len()) as i64;
                 let rows = select.query_map(params![generation as i64, low, high, left], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 });
@@ -371,7 +372,8 @@ fn differences(
              union all
              select key, null, value from rows as other
              where generation = ?2 and not exists (
-                 select 1 from rows where generation = ?1 and key = other.key)",
+                 select 1 from rows where generation = ?1 and key = other.key)
+             order by 1",
         )
         .map_err(failed)?;
     let rows = select

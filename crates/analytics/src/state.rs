@@ -85,7 +85,7 @@ pub struct Person {
 }
 
 /// A message that a recipient hasn't got yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Awaited {
     pub sent_at_ms: i64,
     pub conversation_id: Arc<str>,
@@ -93,6 +93,55 @@ pub struct Awaited {
     pub role: Arc<str>,
     /// Whether the recipient was noted as offline.
     pub noted: bool,
+}
+
+/// How many messages that a user waits for are a row, at most.
+pub const STRETCH: usize = 32;
+
+/// Some that follow on each other of the messages that a user waits for, as they are stored.
+#[derive(Serialize, Deserialize)]
+struct Stretch {
+    /// Conversations and senders' roles.
+    of: Vec<(Arc<str>, Arc<str>)>,
+    /// Of each message its position and time, as their distances from the one's before, which of those it
+    /// is of, and whether it was noted.
+    messages: Vec<(u64, i64, usize, bool)>,
+}
+
+/// Writes messages with their positions, which ascend.
+pub fn write_stretch<'a>(messages: impl IntoIterator<Item = (u64, &'a Awaited)>) -> Value {
+    let mut stretch = Stretch { of: Vec::new(), messages: Vec::new() };
+    let (mut last, mut last_at) = (0, 0);
+    for (position, awaited) in messages {
+        let of = |(conversation, role): &(Arc<str>, Arc<str>)| {
+            *conversation == awaited.conversation_id && *role == awaited.role
+        };
+        let of = stretch.of.iter().position(of).unwrap_or_else(|| {
+            stretch.of.push((awaited.conversation_id.clone(), awaited.role.clone()));
+            stretch.of.len() - 1
+        });
+        let after = awaited.sent_at_ms.wrapping_sub(last_at);
+        stretch.messages.push((position - last, after, of, awaited.noted));
+        (last, last_at) = (position, awaited.sent_at_ms);
+    }
+    write(&stretch)
+}
+
+/// Reads what [`write_stretch`] has written.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub fn read_stretch(stored: &[u8]) -> Result<Vec<(u64, Awaited)>, Error> {
+    let Stretch { of, messages } = read(stored)?;
+    let (mut position, mut sent_at_ms) = (0_u64, 0_i64);
+    let messages = messages.into_iter().map(|(distance, after, number, noted)| {
+        position = position.checked_add(distance)?;
+        sent_at_ms = sent_at_ms.wrapping_add(after);
+        let (conversation_id, role) = of.get(number)?.clone();
+        Some((position, Awaited { sent_at_ms, conversation_id, role, noted }))
+    });
+    let read: Option<_> = messages.collect();
+    read.ok_or_else(|| Error::Corrupt("a stretch of messages that can't be".to_owned()))
 }
 
 pub fn read<T: DeserializeOwned>(stored: &[u8]) -> Result<T, Error> {

@@ -61,7 +61,8 @@ pub trait Store: Reading {
     /// [`Error`].
     async fn get(&self, generation: u64, keys: Vec<Key>) -> Result<Vec<(Key, Value)>, Error>;
 
-    /// As [`Reading::page`], over several ranges, which don't overlap and are in order.
+    /// As [`Reading::page`], over several ranges, up to `each` rows of each, and `limit` in all. A row that
+    /// is in several of them comes for each.
     ///
     /// # Errors
     /// [`Error`].
@@ -69,6 +70,7 @@ pub trait Store: Reading {
         &self,
         generation: u64,
         ranges: Vec<(Key, Key)>,
+        each: usize,
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, Error>;
 
@@ -93,8 +95,8 @@ pub trait Store: Reading {
     /// [`Error::GivenUp`] where it was; [`Error::Unavailable`].
     async fn exchange(&self, generation: u64) -> Result<bool, Error>;
 
-    /// Tells of each row in which the live generation, as the first, and this one differ: of both as they
-    /// are at one moment.
+    /// Tells of each row in which the live generation, as the first, and this one differ, in the order of
+    /// the keys: of both as they are at one moment.
     ///
     /// # Errors
     /// [`Error::Behind`] if they show different positions then; [`Error::GivenUp`] where this one was;

@@ -8,7 +8,10 @@ use verbatim_domain::inbox::DeliveryOutcome::{Acknowledged, Presumed};
 use super::history::{History, time};
 use super::model::assert_reports;
 use super::{Adapter, JOURNAL, empty, list};
-use crate::{Connections, Deliveries, Error, Messages, Report, Reports, Request, Responses, Users};
+use crate::{
+    Analytics, Connections, Deliveries, Error, Messages, Report, Reports, Request, Responses,
+    Users, key,
+};
 
 const MINUTE: i64 = 60_000;
 
@@ -288,4 +291,34 @@ pub async fn waiting_ends_when_the_position_is_reached<A: Adapter>() {
     reports.reached(0, Duration::ZERO).await.expect("it is there");
     let unknown = Reports::beside(std::sync::Arc::new(crate::Memory::default()), JOURNAL);
     assert!(matches!(unknown.reached(1, Duration::ZERO).await, Err(Error::Behind)));
+}
+
+pub async fn what_waits_for_long_is_few_rows_and_can_arrive_in_part<A: Adapter>() {
+    let adapter = A::start().await;
+    let store = adapter.open(JOURNAL).await;
+    let analytics = Analytics::new(store.clone());
+    let reports = analytics.reports(JOURNAL);
+    let mut history = History::at("2024-01-01T10:00:00.000Z");
+    history.join("talk", "ann");
+    history.join("talk", "bob");
+    let said: Vec<_> = (0..100).map(|_| history.wait(1_000).say("talk", "ann", "user")).collect();
+    analytics.apply(history.events()).await.expect("they follow");
+    let waiting = async || {
+        let generation = store.live().await.expect("there are rows").generation;
+        let (low, high) = (key::awaited("bob", 0), key::awaited("bob", u64::MAX));
+        store.page(generation, &low, &high, 1_000).await.expect("rows").len()
+    };
+    assert_eq!(waiting().await, 4, "32 in a row");
+    for (noted, through, left) in [(50, 40, 3), (20, 40, 3), (99, 63, 2), (63, 98, 1), (0, 99, 0)] {
+        history.note("bob", "talk", said[noted]);
+        history.wait(1_000).deliver("bob", said[through], Acknowledged);
+        history.note("bob", "talk", said[through]);
+        let shown = analytics.checkpoint().await.expect("there is one");
+        // Each by itself, too: what is stored is all that is known then.
+        for event in history.after(shown).chunks(1) {
+            analytics.apply(event).await.expect("they follow");
+        }
+        assert_reports(&reports, history.events(), 50).await;
+        assert_eq!(waiting().await, left, "through {through}");
+    }
 }

@@ -64,12 +64,16 @@ pub async fn pages_and_ranges_are_in_the_order_of_the_keys<A: Adapter>() {
         (b"a\0\0".to_vec(), b"a\xff".to_vec()),
         (b"c".to_vec(), b"d".to_vec()),
     ];
-    let scanned = store.scan(generation, ranges.clone(), 100).await.expect("scanned");
+    let scanned = store.scan(generation, ranges.clone(), 100, 100).await.expect("scanned");
     assert_eq!(keys(scanned), [&sorted[..1], &sorted[3..6]].concat());
     assert_eq!(
-        keys(store.scan(generation, ranges, 2).await.expect("scanned")),
+        keys(store.scan(generation, ranges.clone(), 100, 2).await.expect("scanned")),
         [&sorted[..1], &sorted[3..4]].concat()
     );
+    let overlapping = [&ranges[..], &[(b"a\0\0".to_vec(), b"b".to_vec())]].concat();
+    let mut firsts = keys(store.scan(generation, overlapping, 1, 100).await.expect("scanned"));
+    firsts.sort();
+    assert_eq!(firsts, [&sorted[..1], &sorted[3..4], &sorted[3..4]].concat());
 }
 
 pub async fn rows_are_still_there_after_a_restart<A: Adapter>() {
