@@ -106,8 +106,8 @@ pub struct Fold {
     parts: HashMap<Part, Figures>,
     /// What is to be added to cells.
     cells: HashMap<Key, Figures>,
-    /// How often a message came to be awaited, or arrived.
-    awaited_changes: usize,
+    /// How often a message came to be awaited.
+    awaited_added: usize,
 }
 
 impl Fold {
@@ -230,7 +230,7 @@ impl Fold {
         let awaited = Awaited { sent_at_ms: at.0, conversation_id: id.clone(), role, noted: false };
         let count = recipients.len() as u64;
         self.delivery(&awaited, |figures| figures.count(Figure::Recipients, count));
-        self.awaited_changes += recipients.len();
+        self.awaited_added += recipients.len();
         for recipient in recipients {
             let waiting = Waiting { message: awaited.clone(), stretch: None };
             self.awaited.insert(key::awaited(&recipient, recorded.position), waiting);
@@ -292,7 +292,6 @@ impl Fold {
             DeliveryOutcome::Acknowledged => Figure::Acknowledged,
             DeliveryOutcome::Presumed => Figure::Presumed,
         };
-        self.awaited_changes += arrived.len();
         for key in arrived {
             let Some(Waiting { message: awaited, .. }) = self.awaited.remove(&key) else {
                 continue;
@@ -325,11 +324,11 @@ impl Fold {
         count(self.parts.entry(part).or_default());
     }
 
-    /// How many rows are to be stored, about.
+    /// How many rows are to be stored, at most, but for those that were known before and are waited for.
     pub fn rows(&self) -> usize {
         self.cells.len()
             + self.parts.len() * CELLS_OF_A_PART
-            + self.awaited_changes
+            + self.awaited_added
             + self.talks.len()
             + self.persons.len()
     }

@@ -149,22 +149,23 @@ pub fn describe(key: &[u8]) -> (&'static str, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match key {
         [CELL, kind, unit, of, rest @ ..] => {
-            let table = match kind {
-                1 => "messages",
-                2 => "deliveries",
-                3 => "responses",
-                4 => "connections",
-                _ => "figures",
+            let kind_is = |known: Kind| *kind == known as u8;
+            let table = match () {
+                () if kind_is(Kind::Messages) => "messages",
+                () if kind_is(Kind::Deliveries) => "deliveries",
+                () if kind_is(Kind::Responses) => "responses",
+                () if kind_is(Kind::Connections) => "connections",
+                () => "figures",
             };
             let unit = if *unit == Unit::Hour as u8 { "hour" } else { "day" };
             let Some((start, name)) = rest.split_first_chunk::<START>() else {
                 return (table, text(rest));
             };
             let start = Timestamp((u64::from_be_bytes(*start) ^ SIGN) as i64);
-            let of = match of {
-                2 => format!(", conversation = {}", text(name)),
-                3 => format!(", role = {}", text(name)),
-                _ => String::new(),
+            let of = match () {
+                () if *of == Of::Conversation as u8 => format!(", conversation = {}", text(name)),
+                () if *of == Of::Role as u8 => format!(", role = {}", text(name)),
+                () => String::new(),
             };
             (table, format!("{unit} = {start}{of}"))
         }
@@ -179,8 +180,8 @@ pub fn describe(key: &[u8]) -> (&'static str, String) {
             };
             ("awaited", row)
         }
-        [5] => ("connections", "the last sample".to_owned()),
-        [6] => ("events", "the last one".to_owned()),
+        _ if *key == SAMPLE => ("connections", "the last sample".to_owned()),
+        _ if *key == RECORDED => ("events", "the last one".to_owned()),
         _ => ("rows", text(key)),
     }
 }

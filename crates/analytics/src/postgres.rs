@@ -335,7 +335,7 @@ impl Store for PostgresAnalytics {
         tell: mpsc::Sender<Differing>,
     ) -> Result<(), Error> {
         // It may take long, and somebody listens.
-        let mut connection = self.database.acquire().await?;
+        let mut connection = self.database.acquire().await?.detach();
         let mut transaction = connection
             .begin_with(
                 "begin isolation level repeatable read read only; \

@@ -4,6 +4,7 @@ use std::ops::RangeBounds;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use verbatim_protocol::Recorded;
@@ -13,8 +14,9 @@ use crate::fold::{Fold, Needed};
 use crate::store::{At, Store};
 use crate::{Difference, Error, Reports, unavailable};
 
-/// Rows of a transaction, about: once there are so many, it is closed before the next event. Where one
-/// event alone has more messages arrive, they are stored in several before it is passed.
+/// Rows of a transaction, about: once there are so many, it is closed before the next event. Messages
+/// arrive by a quarter of that, each row of up to [`STRETCH`](crate::state::STRETCH); where one event alone
+/// has more arrive, they are stored in several transactions before it is passed.
 const ROWS_AT_ONCE: usize = 10_000;
 
 /// Events of a transaction at most.
@@ -90,6 +92,11 @@ impl Analytics {
         Ok(Rebuild { analytics: self.clone(), generation })
     }
 
+    async fn give_up(&self, generation: u64) -> Result<(), Error> {
+        self.store.give_up(generation).await?;
+        self.sweep().await
+    }
+
     /// Removes what is in use no more.
     ///
     /// # Errors
@@ -107,6 +114,7 @@ impl Analytics {
             return Ok(true);
         }
         let mut events = events[..events.len().min(EVENTS_AT_ONCE)].to_vec();
+        let most = self.rows_at_once.div_ceil(4);
         let (keys, arrived, is_all) = loop {
             let needed;
             (events, needed) = aside(move || {
@@ -117,19 +125,19 @@ impl Analytics {
             let Needed { keys, ranges, firsts } = needed;
             let mut arrived = Vec::new();
             if !ranges.is_empty() {
-                let (ranges, most) = (ranges.into_iter().collect(), self.rows_at_once + 1);
-                arrived = self.store.scan(generation, ranges, most, most).await?;
+                let ranges = ranges.into_iter().collect();
+                arrived = self.store.scan(generation, ranges, most + 1, most + 1).await?;
             }
-            let is_all = arrived.len() <= self.rows_at_once;
+            let is_all = arrived.len() <= most;
             if !is_all && events.len() > 1 {
                 events.truncate(events.len() / 2);
                 continue;
             }
             // The rest when this event is taken in again: what has been stored is gone by then.
-            arrived.truncate(self.rows_at_once);
+            arrived.truncate(most);
             if is_all && !firsts.is_empty() {
-                let (firsts, most) = (Vec::from_iter(firsts), events.len());
-                arrived.extend(self.store.scan(generation, firsts, 1, most).await?);
+                let firsts = Vec::from_iter(firsts);
+                arrived.extend(self.store.scan(generation, firsts, 1, events.len()).await?);
             }
             break (keys, arrived, is_all);
         };
@@ -168,10 +176,23 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     })
 }
 
-/// Figures that are being made anew; empty at first. Dropped, they are removed by the next rebuild.
+/// Figures that are being made anew; empty at first. Dropped, they are given up.
 pub struct Rebuild {
     analytics: Analytics,
     generation: u64,
+}
+
+impl Drop for Rebuild {
+    fn drop(&mut self) {
+        // Without a runtime the next rebuild removes them. Those that are in use by now stay.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (analytics, generation) = (self.analytics.clone(), self.generation);
+        runtime.spawn(async move {
+            if let Err(error) = analytics.give_up(generation).await {
+                tracing::warn!(%error, "abandoned analytics are removed by the next rebuild");
+            }
+        });
+    }
 }
 
 impl Rebuild {
@@ -228,8 +249,7 @@ impl Rebuild {
     /// # Errors
     /// [`Error`]; the next rebuild removes them.
     pub async fn give_up(self) -> Result<(), Error> {
-        self.analytics.store.give_up(self.generation).await?;
-        self.analytics.sweep().await
+        self.analytics.give_up(self.generation).await
     }
 
     /// Puts these in place of those in use.

@@ -68,6 +68,14 @@ impl SqliteAnalytics {
         Err(Refused::Damaged(why))
     }
 
+    /// Has what is written leave the processors to others: nobody waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] once it is closed.
+    pub async fn yield_to_others(&self) -> Result<(), Error> {
+        self.database.yield_to_others().await.map_err(unavailable)
+    }
+
     /// Folds the write-ahead log into the file. Call when nothing is written any more.
     ///
     /// # Errors

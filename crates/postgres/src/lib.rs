@@ -29,7 +29,7 @@ pub use migrate::migrate;
 /// five seconds that it is unavailable.
 pub const PATIENCE: Duration = Duration::from_millis(4_500);
 
-/// How long a connection may take to be had, and then the work on it.
+/// How long each may take: to have a place, to have a connection, and then the work on it.
 const STEP: Duration = Duration::from_secs(4);
 
 /// How long a transaction may wait for its next statement before the server gives it up, with its
@@ -38,6 +38,9 @@ const IDLE_TRANSACTION: &str = "5s";
 
 /// A connection that lay idle for longer is tried before it is lent.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// A connection that the pool gave so long ago is closed after use: its server's process has kept much.
+const OLD: Duration = Duration::from_mins(30);
 
 /// Connections beyond those that may be used at once, for work that looks after itself.
 const UNCOUNTED: u32 = 4;
@@ -80,11 +83,27 @@ struct Kept {
     /// As many as may be used at once. Given back only after the connection: who has a place finds one
     /// here, or the pool has room.
     places: Arc<Semaphore>,
-    idle: Mutex<Vec<(Instant, PoolConnection<Postgres>)>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    /// When the pool gave it.
+    since: Instant,
+    used: Instant,
+    connection: PoolConnection<Postgres>,
+}
+
+/// A connection that was lent and is unharmed.
+struct Unharmed {
+    since: Instant,
+    connection: PoolConnection<Postgres>,
+    /// Given back last.
+    place: OwnedSemaphorePermit,
 }
 
 impl Database {
-    /// Reaches the database at `url` with up to `connections` at once.
+    /// Reaches the database at `url`, with up to `connections` for work that is [run](Self::run) at once.
     ///
     /// # Errors
     /// [`Error::Unreachable`], also when the URL is none.
@@ -125,9 +144,9 @@ impl Database {
         Ok(database)
     }
 
-    /// Runs `work` on a connection, within [`PATIENCE`] in all. For what only asks, in statements of their
-    /// own: if the caller goes away, what it has begun is cut short, and a transaction that it left open
-    /// would stay so.
+    /// Runs `work` on a connection, within [`PATIENCE`] in all. For statements that are each a transaction by
+    /// themselves: if the caller goes away, what it has begun is cut short, and a transaction that it left
+    /// open would stay so.
     ///
     /// # Errors
     /// [`Error`].
@@ -157,7 +176,7 @@ impl Database {
                 let (outcome, lent) = database.lend(STEP, work).await;
                 // Back to the pool, which tries it before, and would wait for the answer of a frozen
                 // server without a bound.
-                if let Some((mut connection, place)) = lent {
+                if let Some(Unharmed { mut connection, place, .. }) = lent {
                     tokio::spawn(async move {
                         drop(tokio::time::timeout(STEP, connection.return_to_pool()).await);
                         drop(place);
@@ -183,18 +202,14 @@ impl Database {
         W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
         let (outcome, lent) = self.lend(limit, work).await;
-        if let Some((connection, _place)) = lent {
-            self.keep(connection);
+        if let Some(unharmed) = lent {
+            self.keep(unharmed);
         }
         outcome
     }
 
-    /// Lends `work` a connection, and gives it back with its place if it is unharmed.
-    async fn lend<T, W>(
-        &self,
-        limit: Duration,
-        work: W,
-    ) -> (Result<T, Error>, Option<(PoolConnection<Postgres>, OwnedSemaphorePermit)>)
+    /// Lends `work` a connection, and gives it back if it is unharmed.
+    async fn lend<T, W>(&self, limit: Duration, work: W) -> (Result<T, Error>, Option<Unharmed>)
     where
         W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     {
@@ -202,19 +217,19 @@ impl Database {
         let Ok(Ok(place)) = tokio::time::timeout(STEP, place).await else {
             return (Err(Error::Unreachable(sqlx::Error::PoolTimedOut)), None);
         };
-        let mut lent = match self.acquire().await {
-            Ok(connection) => Lent(Some(connection)),
+        let (since, mut lent) = match self.take().await {
+            Ok((since, connection)) => (since, Lent(Some(connection))),
             Err(error) => return (Err(error), None),
         };
         let Some(connection) = &mut lent.0 else { unreachable!("it was put there just now") };
-        match tokio::time::timeout(limit, work(connection)).await {
-            Ok(Ok(outcome)) => (Ok(outcome), lent.0.take().zip(Some(place))),
-            Ok(Err(error)) if !is_broken(&error) => {
-                (Err(Error::Refused(error)), lent.0.take().zip(Some(place)))
-            }
-            Ok(Err(error)) => (Err(Error::Unknown(error)), None),
-            Err(_) => (Err(timed_out()), None),
-        }
+        let outcome = match tokio::time::timeout(limit, work(connection)).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(error)) if !is_broken(&error) => Err(Error::Refused(error)),
+            Ok(Err(error)) => return (Err(Error::Unknown(error)), None),
+            Err(_) => return (Err(timed_out()), None),
+        };
+        let unharmed = lent.0.take().map(|connection| Unharmed { since, connection, place });
+        (outcome, unharmed)
     }
 
     /// A connection for work that looks after itself. Prefer [`run`](Self::run).
@@ -222,31 +237,48 @@ impl Database {
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
-        let acquiring = async {
+        self.take().await.map(|(_, connection)| connection)
+    }
+
+    /// A connection, and when the pool gave it.
+    async fn take(&self) -> Result<(Instant, PoolConnection<Postgres>), Error> {
+        let taking = async {
             loop {
-                let Some((since, connection)) = self.kept.idle().pop() else {
-                    return self.pool.acquire().await.map_err(Error::Unreachable);
+                let Some(Idle { since, used, connection }) = self.kept.idle().pop() else {
+                    let connection = self.pool.acquire().await.map_err(Error::Unreachable)?;
+                    return Ok((Instant::now(), connection));
                 };
                 let mut lent = Lent(Some(connection));
                 let Some(connection) = &mut lent.0 else { unreachable!("it was put there") };
-                let is_good = since.elapsed() < FRESH || connection.ping().await.is_ok();
-                if let (true, Some(connection)) = (is_good, lent.0.take()) {
-                    return Ok(connection);
+                let is_good = used.elapsed() < FRESH || connection.ping().await.is_ok();
+                if is_good && let Some(connection) = lent.0.take() {
+                    return Ok((since, connection));
                 }
             }
         };
-        let acquired = tokio::time::timeout(STEP, acquiring).await;
-        acquired.unwrap_or(Err(Error::Unreachable(sqlx::Error::PoolTimedOut)))
+        let taken = tokio::time::timeout(STEP, taking).await;
+        taken.unwrap_or(Err(Error::Unreachable(sqlx::Error::PoolTimedOut)))
     }
 
-    /// Keeps a connection for the next who asks, and lets the pool have one that was long not needed.
-    fn keep(&self, connection: PoolConnection<Postgres>) {
-        let mut idle = self.kept.idle();
-        idle.push((Instant::now(), connection));
+    /// Keeps a connection for the next who asks, unless it is old, and closes one that was long not
+    /// needed.
+    fn keep(&self, Unharmed { since, connection, place }: Unharmed) {
+        let mut closing = Vec::new();
+        if since.elapsed() < OLD && !self.pool.is_closed() {
+            let mut idle = self.kept.idle();
+            idle.push(Idle { since, used: Instant::now(), connection });
+            if idle[0].used.elapsed() >= LONG_IDLE {
+                closing.push(idle.remove(0).connection);
+            }
+        } else {
+            closing.push(connection);
+        }
+        drop(place);
         if self.pool.is_closed() {
-            idle.clear();
-        } else if idle[0].0.elapsed() >= LONG_IDLE {
-            drop(idle.remove(0));
+            closing.extend(self.kept.take_all());
+        }
+        for connection in closing {
+            tokio::spawn(tokio::time::timeout(STEP, connection.close()));
         }
     }
 
@@ -259,14 +291,20 @@ impl Database {
     /// Closes all connections.
     pub async fn close(&self) {
         let closing = self.pool.close();
-        self.kept.idle().clear();
+        let closed =
+            |connection: PoolConnection<Postgres>| tokio::time::timeout(STEP, connection.close());
+        futures::future::join_all(self.kept.take_all().map(closed)).await;
         closing.await;
     }
 }
 
 impl Kept {
-    fn idle(&self) -> MutexGuard<'_, Vec<(Instant, PoolConnection<Postgres>)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_all(&self) -> impl Iterator<Item = PoolConnection<Postgres>> + use<> {
+        std::mem::take(&mut *self.idle()).into_iter().map(|idle| idle.connection)
     }
 }
 

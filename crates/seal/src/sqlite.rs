@@ -45,6 +45,17 @@ impl SqliteSeal {
         Ok(Self { readers, writer: None })
     }
 
+    /// Has what is written leave the processors to others: nobody waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] once it is closed.
+    pub async fn yield_to_others(&self) -> Result<(), Error> {
+        match &self.writer {
+            Some(writer) => writer.yield_to_others().await.map_err(failed),
+            None => Ok(()),
+        }
+    }
+
     /// Folds the write-ahead log into the file. Call when nothing is sealed any more.
     ///
     /// # Errors

@@ -32,6 +32,10 @@ const WRITER_CACHE_KIB: i32 = -65_536;
 /// What the write-ahead log is cut back to once a reader no longer needs more of it, in bytes.
 const LOG_SIZE_LIMIT: u32 = 67_108_864;
 
+/// As `nice` counts: 0 is what all others have.
+#[cfg(target_os = "linux")]
+const LOWEST_PRIORITY: i32 = 19;
+
 /// How often the write-ahead log is looked at, and a part of it folded in. Each time that waits until the
 /// disk has the log; the more there is of it, the longer commits to other files wait beside it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -166,6 +170,14 @@ impl Database {
         self.writer.write(work).await
     }
 
+    /// Has the thread that writes leave the processors to others where these want them.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub async fn yield_to_others(&self) -> Result<(), Closed> {
+        self.write(|_| yield_to_others()).await
+    }
+
     /// A place among what is to be done with the connection that writes.
     ///
     /// # Errors
@@ -263,6 +275,18 @@ fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqli
          pragma recursive_triggers = on;"
     ))?;
     Ok(connection)
+}
+
+/// Has this thread leave the processors to others where these want them, as far as the system can do that
+/// for one thread.
+pub fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    {
+        let thread = Some(rustix::thread::gettid());
+        if let Err(error) = rustix::process::setpriority_process(thread, LOWEST_PRIORITY) {
+            tracing::debug!(%error, "a thread has the priority of all others");
+        }
+    }
 }
 
 /// The version of a file's schema.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, Params, Row};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED, VERSION, same_version};
@@ -24,6 +24,9 @@ pub struct Readers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// On whose threads they read, whoever asks: one who yields to others would hold them up with what all
+    /// share.
+    runtime: Option<Handle>,
     connections: u32,
     places: Arc<Semaphore>,
     /// Those that nobody uses. None when there is no place any more.
@@ -49,6 +52,7 @@ impl Readers {
         let first = connect(path)?;
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
+            runtime: Handle::try_current().ok(),
             connections,
             places: Arc::new(Semaphore::new(connections as usize)),
             idle: Mutex::new(vec![first]),
@@ -94,7 +98,8 @@ impl Readers {
         };
         let place = place.map_err(|_| Closed)?;
         let shared = Arc::clone(&self.0);
-        let reading = spawn_blocking(move || {
+        let runtime = self.0.runtime.clone().unwrap_or_else(Handle::current);
+        let reading = runtime.spawn_blocking(move || {
             let connection = shared.connection()?;
             let read = work(&connection);
             shared.give_back(connection, place);

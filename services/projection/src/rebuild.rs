@@ -1,4 +1,4 @@
-//! Making views anew: the journal from its beginning, into views that nobody uses yet.
+//! Making views and analytics anew: the journal from its beginning, into some that nobody uses yet.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -91,6 +91,8 @@ pub async fn check<V: Rebuildable>(
     mut progress: impl FnMut(u64, u64),
     tell: &mpsc::Sender<Difference>,
 ) -> anyhow::Result<Compared> {
+    // Those of another version are not begun beside.
+    analytics.checkpoint().await.context("the analytics in use")?;
     let fresh = views.begin_rebuild().await?;
     let counted = analytics.begin_rebuild().await?;
     let comparing = async {

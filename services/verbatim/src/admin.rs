@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use verbatim_analytics::{Analytics, PostgresAnalytics, SqliteAnalytics};
 use verbatim_bus::Bus;
@@ -40,18 +39,16 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Call with the folder's lock held. What nobody waits for is written on threads that `background`
-    /// starts.
-    pub async fn open(folder: &DataFolder, background: &Handle) -> anyhow::Result<Self> {
+    /// Call with the folder's lock held.
+    pub async fn open(folder: &DataFolder) -> anyhow::Result<Self> {
         let journal = SqliteJournal::open(&folder.journal()).await?;
         let views = SqliteViews::open(&folder.views(), journal.id()).await?;
         let state = SqliteState::open(&folder.state(), journal.id()).await?;
         let keys = SqliteKeys::open(&folder.keys()).await?;
-        let (id, seal, analytics) = (journal.id(), folder.seal(), folder.analytics());
-        let seal = background.spawn(async move { SqliteSeal::open(&seal).await });
-        let analytics =
-            background.spawn(async move { SqliteAnalytics::open(&analytics, id).await });
-        let (seal, analytics) = (seal.await??, analytics.await??);
+        let seal = SqliteSeal::open(&folder.seal()).await?;
+        let analytics = SqliteAnalytics::open(&folder.analytics(), journal.id()).await?;
+        seal.yield_to_others().await?;
+        analytics.yield_to_others().await?;
         Ok(Self {
             journal: Arc::new(journal),
             views: Arc::new(views),
@@ -169,14 +166,19 @@ pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a cluster's views anew, or checks them, whichever processes use them meanwhile; gives the
-/// number of differences.
+/// Makes a cluster's views and analytics anew, or checks them, whichever processes use them meanwhile;
+/// gives the number of differences.
 async fn rebuild_in_database(url: &SecretString, check: bool) -> anyhow::Result<u64> {
     let database = Database::connect(url.expose_secret(), 8).await.context("DATABASE_URL")?;
     let journal = PostgresJournal::open(database.clone()).await?;
     let views = PostgresViews::open_reader(database.clone(), journal.id()).await?;
     PostgresAnalytics::migrate(&database).await?;
-    let analytics = PostgresAnalytics::open(database, journal.id()).await?;
+    // A check changes nothing, so it leaves those of another version as they are.
+    let analytics = if check {
+        PostgresAnalytics::reader(database, journal.id())
+    } else {
+        PostgresAnalytics::open(database, journal.id()).await?
+    };
     let analytics = Analytics::new(Arc::new(analytics));
     let shown = Shown::default();
     let message = make_or_check(&journal, &views, &analytics, check, &shown).await;
@@ -243,7 +245,7 @@ where
         if !folder.journal().exists() {
             bail!("{} holds no journal", folder.root().display());
         }
-        work(Stores::open(folder, &Handle::current()).await?, &shown).await
+        work(Stores::open(folder).await?, &shown).await
     });
     shown.end(message)
 }

@@ -26,9 +26,6 @@ const STRONG_SECRET_BYTES: usize = 32;
 /// When all come back at once, one too many is dropped, and tried again only after a second.
 const BACKLOG: u32 = 4_096;
 
-/// As `nice` counts: 0 is what all others have.
-const LOWEST_PRIORITY: i32 = 19;
-
 /// How long is waited for what still runs when all services have ended.
 const LEFT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -44,34 +41,28 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let log = log::start(&settings.log)?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let background = background()?;
-    let result = runtime.block_on(async {
-        match &form {
-            Form::Embedded(folder) => {
-                embedded::serve(settings, folder, &log, background.handle()).await
-            }
-            Form::Cluster(cluster) => cluster::serve(settings, cluster, &log).await,
+    let result = match &form {
+        Form::Embedded(folder) => {
+            let background = background()?;
+            let serving = embedded::serve(settings, folder, &log, background.handle());
+            let result = runtime.block_on(serving);
+            background.shutdown_timeout(LEFT_TIMEOUT);
+            result
         }
-    });
+        Form::Cluster(cluster) => runtime.block_on(cluster::serve(settings, cluster, &log)),
+    };
     // What a role left running must not hold up the end.
     runtime.shutdown_timeout(LEFT_TIMEOUT);
-    background.shutdown_timeout(LEFT_TIMEOUT);
     drop(lock);
     result
 }
 
 /// What runs work that nobody waits for, on threads that leave the processors to others where these
-/// want them. Threads that are started there do the same.
+/// want them.
 fn background() -> std::io::Result<Runtime> {
-    let yielding = || {
-        let thread = rustix::thread::gettid();
-        if let Err(error) = rustix::process::setpriority_process(Some(thread), LOWEST_PRIORITY) {
-            tracing::debug!(%error, "work in the background has the priority of all other work");
-        }
-    };
     let mut runtime = Builder::new_multi_thread();
-    runtime.worker_threads(1).thread_name("background").on_thread_start(yielding);
-    runtime.enable_all().build()
+    runtime.worker_threads(1).thread_name("background");
+    runtime.on_thread_start(verbatim_sqlite::yield_to_others).enable_all().build()
 }
 
 fn listen(settings: &Serve) -> anyhow::Result<TcpListener> {

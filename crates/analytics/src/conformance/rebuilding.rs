@@ -1,7 +1,7 @@
 //! Figures made anew beside those in use.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -135,5 +135,13 @@ pub async fn each_row_that_differs_from_a_rebuild_is_told<A: Adapter>() {
     let earlier = analytics.begin_rebuild().await.expect("begun");
     let later = analytics.begin_rebuild().await.expect("begun");
     assert!(matches!(differences(&earlier).await, Err(Error::GivenUp)));
-    later.give_up().await.expect("given up");
+    later.apply(history.events()).await.expect("they follow");
+    let generation = store.begin().await.expect("begun") - 1;
+    assert!(matches!(differences(&later).await, Err(Error::GivenUp)));
+    drop(later);
+    let end = Instant::now() + Duration::from_secs(20);
+    while !store.page(generation, b"", b"\xff", 1).await.expect("rows").is_empty() {
+        assert!(Instant::now() < end, "what was dropped is removed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

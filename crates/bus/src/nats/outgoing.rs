@@ -1,5 +1,5 @@
 //! Commands and replies on their way out: in order, without ever blocking who hands them over, and
-//! never after their time.
+//! never after their time, the last of theirs where several are one message.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

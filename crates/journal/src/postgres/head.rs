@@ -1,12 +1,16 @@
 //! The journal's head, asked for by many at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use verbatim_postgres::PATIENCE;
 
 use crate::Error;
+
+/// When the next may be begun although one is under way: its connection may be dead.
+const SLOW: Duration = Duration::from_millis(250);
 
 /// Has the head read once for all who wait for it. Nobody gets what was read before they asked.
 #[derive(Debug, Default)]
@@ -23,7 +27,8 @@ struct Reading {
 }
 
 impl Head {
-    /// The head, as `read` gives it, or as somebody else does who began after this was called.
+    /// The head, as `read` gives it, or as somebody else does who began after this was called. Nobody waits
+    /// long for another's reading: one that is [`SLOW`] goes on by itself.
     ///
     /// # Errors
     /// Those of `read`; [`Error::Unavailable`] after [`PATIENCE`].
@@ -31,12 +36,18 @@ impl Head {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let getting = async {
             let mut reading = self.reading.lock().await;
-            if reading.answers < turn {
-                let answers = self.asked.load(Ordering::SeqCst);
-                let head = read().await?;
-                *reading = Reading { head, answers };
+            if reading.answers >= turn {
+                return Ok(reading.head);
             }
-            Ok(reading.head)
+            let answers = self.asked.load(Ordering::SeqCst);
+            let mut read = std::pin::pin!(read());
+            if let Ok(head) = timeout(SLOW, &mut read).await {
+                let head = head?;
+                *reading = Reading { head, answers };
+                return Ok(head);
+            }
+            drop(reading);
+            read.await
         };
         timeout(PATIENCE, getting).await.unwrap_or_else(|_| {
             Err(Error::Unavailable("the journal's head was not read in time".into()))
@@ -47,10 +58,9 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::Duration;
 
     use futures::future::join_all;
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
 
@@ -80,16 +90,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reading_that_fails_or_hangs_fails_nobody_else() {
+    async fn a_reading_that_fails_or_hangs_holds_up_nobody_for_long() {
         let head = Head::default();
         let refuse = async || Err(Error::Unavailable("no".into()));
         let hang = async || std::future::pending().await;
         assert!(head.get(refuse).await.is_err());
-        let (failed, read) = tokio::join!(head.get(hang), async {
-            sleep(Duration::from_secs(1)).await;
-            head.get(async || Ok(7)).await
-        });
+        let begun = Instant::now();
+        let (failed, read) = tokio::join!(head.get(hang), head.get(async || Ok(7)));
         assert!(matches!(failed, Err(Error::Unavailable(_))));
         assert_eq!(read.expect("its own reading"), 7);
+        assert_eq!(begun.elapsed(), PATIENCE, "the one that hung");
+        let (failed, after) = tokio::join!(head.get(hang), async {
+            head.get(async || Ok(8)).await.expect("its own reading");
+            begun.elapsed()
+        });
+        assert!(failed.is_err() && after < PATIENCE + SLOW * 2, "{after:?}");
     }
 }

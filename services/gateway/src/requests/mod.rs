@@ -150,7 +150,7 @@ impl Requests {
     }
 
     /// Takes a request in. Limits and payload are checked, and a command to a conversation is on its way,
-    /// when this returns: that keeps the order of what one socket sends. The future may be dropped; a
+    /// or in its place behind others that wait for a key, when this returns: that keeps the order of what one socket sends. The future may be dropped; a
     /// command that is on its way is carried out all the same.
     ///
     /// `payload` is the JSON text of the event's first argument; none and `null` count as `{}`.

@@ -28,7 +28,7 @@ use crate::log;
 use crate::migrate;
 use crate::settings::{Cluster, Role, Seal, Serve, signer_of};
 
-/// Connections to `PostgreSQL` that a process uses at most.
+/// Connections to `PostgreSQL` that a process uses at once, but for a few while it makes views anew.
 const CONNECTIONS: u32 = 16;
 
 /// How long the aggregate service may take to finish and give its lanes up.

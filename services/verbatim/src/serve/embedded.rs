@@ -34,7 +34,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     // From the beginning, so that a signal never cuts off what has begun.
     let signals = Signals::new()?;
-    let stores = admin::Stores::open(folder, background).await?;
+    let stores = admin::Stores::open(folder).await?;
     let master_key = keys::of_folder(settings.master_key.take(), folder)?;
     let vault = Arc::new(Vault::open(stores.keys.clone(), master_key).await.context("MASTER_KEY")?);
     verbatim_projection::destroy_erased(&*stores.journal, &vault).await?;
