@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 
@@ -98,6 +99,7 @@ describe('a check of the read models', () => {
     assert.equal(await deployment.stop(), 0);
     const { code, stdout, stderr } = await check();
     assert.equal(code, 0, stdout + stderr);
+    assert.deepEqual(readdirSync(deployment.dataDir).filter((name) => name.includes('rebuild')), []);
     await deployment.start();
   });
 });

@@ -10,6 +10,7 @@ mod readers;
 mod writer;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -277,9 +278,14 @@ fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqli
     Ok(connection)
 }
 
+thread_local! {
+    static YIELDS: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Has this thread leave the processors to others where these want them, as far as the system can do that
-/// for one thread.
+/// for one thread. Threads that it makes do the same.
 pub fn yield_to_others() {
+    YIELDS.set(true);
     #[cfg(target_os = "linux")]
     {
         let thread = Some(rustix::thread::gettid());

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED, VERSION, same_version};
+use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED, VERSION, YIELDS, same_version};
 
 /// How long one waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,13 +99,21 @@ impl Readers {
         let place = place.map_err(|_| Closed)?;
         let shared = Arc::clone(&self.0);
         let runtime = self.0.runtime.clone().unwrap_or_else(Handle::current);
-        let reading = runtime.spawn_blocking(move || {
+        let reading = move || {
             let connection = shared.connection()?;
             let read = work(&connection);
             shared.give_back(connection, place);
             read
-        });
-        reading.await.unwrap_or_else(|error| match error.try_into_panic() {
+        };
+        let read = if YIELDS.get() {
+            // A thread that is made by this one would yield as well, whoever it reads for later.
+            let own = runtime.clone();
+            let made_there = runtime.spawn(async move { own.spawn_blocking(reading).await });
+            made_there.await.and_then(|read| read)
+        } else {
+            runtime.spawn_blocking(reading).await
+        };
+        read.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
             Err(_) => Err(Closed.into()),
         })

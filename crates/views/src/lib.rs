@@ -286,4 +286,12 @@ pub trait Rebuild: Send + Sync {
     /// # Errors
     /// [`Error::Corrupt`] at a hole; [`Error::Unavailable`], also after the exchange.
     async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error>;
+
+    /// Ends it without an exchange, and removes the new views.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; the next rebuild removes them.
+    async fn give_up(self) -> Result<(), Error>
+    where
+        Self: Sized;
 }

@@ -109,6 +109,9 @@ pub async fn check<V: Rebuildable>(
         })
     };
     let compared = comparing.await;
+    if let Err(error) = fresh.give_up().await {
+        tracing::warn!(%error, "the views made anew are removed by the next rebuild");
+    }
     if let Err(error) = counted.give_up().await {
         tracing::warn!(%error, "the analytics made anew are removed by the next rebuild");
     }

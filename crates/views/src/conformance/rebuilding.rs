@@ -132,8 +132,13 @@ pub async fn views_differ_in_nothing_from_a_rebuild<A: Adapter>() {
     let (sender, mut found) = tokio::sync::mpsc::channel(10);
     comparison.differences(&sender).await.expect("compared");
     assert!(found.try_recv().is_err());
-    drop(rebuild);
+    rebuild.give_up().await.expect("removed");
     assert_shows(&views, history.events(), &USERS).await;
+    // The next one begins at once, and with nothing.
+    let rebuild = views.begin_rebuild().await.expect("a rebuild");
+    assert_eq!(rebuild.checkpoint(), 0);
+    rebuild.apply(history.events()).await.expect("applied");
+    rebuild.give_up().await.expect("removed");
 }
 
 pub async fn views_that_are_behind_are_not_compared<A: Adapter>() {

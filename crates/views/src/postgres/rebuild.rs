@@ -53,6 +53,14 @@ impl Rebuild for PostgresRebuild {
         self.checkpoint.store(through, Ordering::Release);
         Ok(())
     }
+
+    async fn give_up(mut self) -> Result<(), Error> {
+        // Without the lock they are another's by now, or were exchanged.
+        let Some(holder) = self.holder.take() else { return Ok(()) };
+        let removed = schema::remove_next(&self.database).await;
+        drop(holder);
+        removed
+    }
 }
 
 #[async_trait]

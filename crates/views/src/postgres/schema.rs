@@ -215,6 +215,16 @@ pub(super) async fn begin_next(database: &Database, journal: JournalId) -> Resul
         .await?)
 }
 
+/// Removes views that were begun beside those in use.
+pub(super) async fn remove_next(database: &Database) -> Result<(), Error> {
+    database
+        .run_to_end(|connection| {
+            Box::pin(connection.execute("drop schema if exists views_next cascade"))
+        })
+        .await?;
+    Ok(())
+}
+
 /// Puts the new views in place of those in use, unless they are behind. Queries under way end on the
 /// old ones; the next find the new.
 pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {

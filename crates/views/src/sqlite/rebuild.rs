@@ -38,6 +38,18 @@ impl Rebuild for SqliteRebuild {
     async fn apply(&self, events: &[Arc<Recorded>]) -> Result<(), Error> {
         self.store.apply(events).await
     }
+
+    async fn give_up(mut self) -> Result<(), Error> {
+        let Some(permit) = self.permit.take() else { return Ok(()) };
+        unbroken(abandon(self.store.clone(), self.path.clone(), permit)).await
+    }
+}
+
+/// Removes the files. `SQLite` removes a log by its name when it closes: no other rebuild may begin before,
+/// so the permit is given back last.
+async fn abandon(store: Store, path: PathBuf, _permit: OwnedSemaphorePermit) -> Result<(), Error> {
+    store.close().await?;
+    remove(&path).await
 }
 
 impl Drop for SqliteRebuild {
@@ -50,15 +62,9 @@ impl Drop for SqliteRebuild {
         };
         let (store, path) = (self.store.clone(), self.path.clone());
         runtime.spawn(async move {
-            // SQLite removes a log by its name when it closes: no other rebuild may begin before.
-            let removed = async {
-                store.close().await?;
-                remove(&path).await
-            };
-            if let Err(error) = removed.await {
-                tracing::warn!(path = %path.display(), %error, "cannot remove abandoned views");
+            if let Err(error) = abandon(store, path, permit).await {
+                tracing::warn!(%error, "abandoned views are removed by the next rebuild");
             }
-            drop(permit);
         });
     }
 }
