@@ -28,6 +28,11 @@ export class Log {
     return this.lines.slice(from).filter((line) => (typeof pattern === 'string' ? line.includes(pattern) : pattern.test(line)));
   }
 
+  /** Lines that show what every token begins with; a socket's id is random, and may hold it by chance. */
+  tokens() {
+    return this.lines.filter((line) => line.replace(/^\[SOCKET\] \[[\w-]{16}\] /, '').includes('eyJ'));
+  }
+
   /** The first line that matches, once it is there. */
   async until(pattern, { from = 0, timeout } = {}) {
     const [line] = await until(
