@@ -25,6 +25,13 @@ pub enum Kind {
     Connections = 4,
 }
 
+const KINDS: [(Kind, &str); 4] = [
+    (Kind::Messages, "messages"),
+    (Kind::Deliveries, "deliveries"),
+    (Kind::Responses, "responses"),
+    (Kind::Connections, "connections"),
+];
+
 /// The size of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -149,25 +156,20 @@ pub fn describe(key: &[u8]) -> (&'static str, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match key {
         [CELL, kind, unit, of, rest @ ..] => {
-            let kind_is = |known: Kind| *kind == known as u8;
-            let table = match () {
-                () if kind_is(Kind::Messages) => "messages",
-                () if kind_is(Kind::Deliveries) => "deliveries",
-                () if kind_is(Kind::Responses) => "responses",
-                () if kind_is(Kind::Connections) => "connections",
-                () => "figures",
-            };
+            let named = KINDS.iter().find(|(known, _)| *known as u8 == *kind);
+            let table = named.map_or("figures", |(_, name)| name);
             let unit = if *unit == Unit::Hour as u8 { "hour" } else { "day" };
             let Some((start, name)) = rest.split_first_chunk::<START>() else {
                 return (table, text(rest));
             };
             let start = Timestamp((u64::from_be_bytes(*start) ^ SIGN) as i64);
-            let of = match () {
-                () if *of == Of::Conversation as u8 => format!(", conversation = {}", text(name)),
-                () if *of == Of::Role as u8 => format!(", role = {}", text(name)),
-                () => String::new(),
-            };
-            (table, format!("{unit} = {start}{of}"))
+            let mut row = format!("{unit} = {start}");
+            for (known, column) in [(Of::Conversation, "conversation"), (Of::Role, "role")] {
+                if *of == known as u8 {
+                    row = format!("{row}, {column} = {}", text(name));
+                }
+            }
+            (table, row)
         }
         [TALK, id @ ..] => ("conversations", format!("conversation = {}", text(id))),
         [PERSON, id @ ..] => ("users", format!("user = {}", text(id))),
