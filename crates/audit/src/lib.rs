@@ -20,6 +20,6 @@ mod testing;
 
 pub use as_of::{ConversationAsOf, conversation_as_of};
 pub use opened::OpenedLog;
-pub use pages::{Pages, pages};
+pub use pages::{Pages, pages, pages_with};
 pub use range::{BadRange, Bound, Range};
 pub use selection::{EventType, Selection};

@@ -12,29 +12,41 @@ use crate::Range;
 /// Pages that are being read, or wait to be taken, while one is worked on.
 const AHEAD: usize = 2;
 
-type Page = Result<Vec<Arc<Recorded>>, Error>;
+type Events = Vec<Arc<Recorded>>;
 
 /// Pages of a range, each a statement of its own, while those before are being worked on.
-pub struct Pages(mpsc::Receiver<JoinHandle<Page>>);
+pub struct Pages<T = Events>(mpsc::Receiver<JoinHandle<Result<T, Error>>>);
 
 /// Begins to read a range in pages of `size` events. Positions are dense, so that where the next page
 /// begins is known before the last one is read.
 pub fn pages(log: Arc<dyn Log>, range: Range, size: usize) -> Pages {
+    pages_with(log, range, size, |events| events)
+}
+
+/// As [`pages`], with work that is done on each page where it was read: on several at once.
+pub fn pages_with<T: Send + 'static>(
+    log: Arc<dyn Log>,
+    range: Range,
+    size: usize,
+    work: impl Fn(Events) -> T + Send + Sync + 'static,
+) -> Pages<T> {
     let (sender, receiver) = mpsc::channel(AHEAD);
+    let work = Arc::new(work);
     tokio::spawn(async move {
         let mut after = range.first - 1;
         while after < range.last {
             let Ok(place) = sender.reserve().await else { return };
             let last = range.last.min(after + size as u64);
-            let log = Arc::clone(&log);
-            place.send(tokio::spawn(async move { read(&*log, after, last).await }));
+            let (log, work) = (Arc::clone(&log), Arc::clone(&work));
+            let page = async move { read(&*log, after, last).await.map(|events| work(events)) };
+            place.send(tokio::spawn(page));
             after = last;
         }
     });
     Pages(receiver)
 }
 
-async fn read(log: &dyn Log, after: u64, last: u64) -> Page {
+async fn read(log: &dyn Log, after: u64, last: u64) -> Result<Events, Error> {
     let page = log.read_after(after, (last - after) as usize).await?;
     let reached = page.last().map_or(after, |last| last.position);
     if reached < last {
@@ -45,12 +57,12 @@ async fn read(log: &dyn Log, after: u64, last: u64) -> Page {
     Ok(page)
 }
 
-impl Pages {
-    /// The next page, never empty; `None` at the end of the range.
+impl<T> Pages<T> {
+    /// The next page, of at least one event; `None` at the end of the range.
     ///
     /// # Errors
     /// The journal's. No page follows.
-    pub async fn next(&mut self) -> Option<Page> {
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
         let page = self.0.recv().await?.await;
         let page = page.unwrap_or_else(|ended| Err(Error::Unavailable(Box::new(ended))));
         if page.is_err() {
@@ -83,6 +95,18 @@ mod tests {
         assert_eq!(positions(Range { first: 3, last: 5 }, 2).await, [vec![3, 4], vec![5]]);
         assert!(positions(Range { first: 11, last: 10 }, 4).await.is_empty());
         assert!(positions(Range { first: 4, last: 3 }, 4).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn work_is_done_on_each_page_and_given_in_order() {
+        let work = |events: Events| events.iter().map(|event| event.position).sum::<u64>();
+        let range = Range { first: 1, last: 10 };
+        let mut pages = pages_with(Arc::new(log_at(&[1; 10])), range, 4, work);
+        let mut sums = Vec::new();
+        while let Some(sum) = pages.next().await {
+            sums.push(sum.expect("a page"));
+        }
+        assert_eq!(sums, [10, 26, 19]);
     }
 
     #[tokio::test]

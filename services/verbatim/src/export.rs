@@ -7,13 +7,16 @@ mod columns;
 mod csv;
 mod files;
 mod json;
+mod lines;
 mod manifest;
 mod parquet;
 
 use std::io;
+use std::sync::Arc;
 
 use anyhow::Context;
-use verbatim_audit::{Selection, pages};
+use verbatim_audit::{Range, Selection, pages_with};
+use verbatim_journal::Log;
 use verbatim_protocol::Recorded;
 
 use crate::admin::runtime;
@@ -23,12 +26,23 @@ use crate::source::{self, PAGE};
 use files::{Files, Sink, Target};
 use manifest::Manifest;
 
-/// Writes events in a format, to one file.
-trait Encoder {
-    fn write(&mut self, recorded: &Recorded) -> io::Result<()>;
+/// How events become a file. Many are encoded at once, and then written in their order.
+trait Encoding: Send + Sync + 'static {
+    type Encoded: Send;
+    type Writer: Writer<Self::Encoded>;
+
+    fn encode(&self, recorded: &Arc<Recorded>) -> io::Result<Self::Encoded>;
+
+    /// Begins a file.
+    fn begin(&self, sink: Sink) -> io::Result<Self::Writer>;
+}
+
+/// A file in the making.
+trait Writer<E> {
+    fn write(&mut self, encoded: E) -> io::Result<()>;
 
     /// Writes what is left, and gives the file back.
-    fn finish(self: Box<Self>) -> io::Result<Sink>;
+    fn finish(self) -> io::Result<Sink>;
 }
 
 impl Format {
@@ -40,38 +54,23 @@ impl Format {
             Self::Parquet => "parquet",
         }
     }
-
-    fn encoder(self, journal: &str, sink: Sink) -> io::Result<Box<dyn Encoder>> {
-        Ok(match self {
-            Self::Ndjson => Box::new(json::Envelopes::new(sink)),
-            Self::Cloudevents => Box::new(json::CloudEvents::new(sink, journal)),
-            Self::Csv => Box::new(csv::Csv::new(sink)?),
-            Self::Parquet => Box::new(parquet::Parquet::new(sink)?),
-        })
-    }
 }
 
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let target = Target::new(args)?;
-    let selection = Selection::from(&args.select);
     runtime()?.block_on(async {
         let log = source::open(&args.store, &args.opening).await?;
         let range = source::range(&*log, &args.select).await?;
-        let manifest = Manifest::new(log.id(), args, range);
-        let mut files = Files::create(target, manifest)?;
-        let progress = Progress::default();
-        let mut pages = pages(log, range, PAGE);
-        while let Some(page) = pages.next().await {
-            let page = page?;
-            for recorded in page.iter().filter(|recorded| selection.chooses(recorded)) {
-                let writing = files.write(recorded);
-                writing.with_context(|| format!("at position {}", recorded.position))?;
+        let export = Export { args, target, range };
+        let events = match args.format {
+            Format::Ndjson => export.run(log, lines::Lines(json::Envelopes)).await,
+            Format::Cloudevents => {
+                let format = json::CloudEvents::new(&log.id().to_string());
+                export.run(log, lines::Lines(format)).await
             }
-            let last = page.last().map_or(range.last, |last| last.position);
-            progress.show(last + 1 - range.first, range.len());
-        }
-        drop(progress);
-        let events = files.finish()?;
+            Format::Csv => export.run(log, lines::Lines(csv::Csv)).await,
+            Format::Parquet => export.run(log, parquet::Parquet).await,
+        }?;
         eprintln!(
             "exported {events} events of positions {} to {} to {}; --from {} goes on after them",
             range.first,
@@ -81,4 +80,38 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         );
         Ok(())
     })
+}
+
+struct Export<'a> {
+    args: &'a ExportArgs,
+    target: Target,
+    range: Range,
+}
+
+impl Export<'_> {
+    /// Gives the number of events.
+    async fn run<E: Encoding>(self, log: Arc<dyn Log>, encoding: E) -> anyhow::Result<u64> {
+        let Self { args, target, range } = self;
+        let encoding = Arc::new(encoding);
+        let manifest = Manifest::new(log.id(), args, range);
+        let mut files = Files::create(target, manifest, Arc::clone(&encoding))?;
+        let progress = Progress::default();
+        let selection = Selection::from(&args.select);
+        let mut pages = pages_with(log, range, PAGE, move |page| {
+            let chosen = page.iter().filter(|recorded| selection.chooses(recorded));
+            let encoded = chosen.map(|recorded| (recorded.position, encoding.encode(recorded)));
+            (encoded.collect::<Vec<_>>(), page.last().map_or(range.last, |last| last.position))
+        });
+        while let Some(page) = pages.next().await {
+            let (encoded, last) = page?;
+            for (position, encoded) in encoded {
+                let writing = encoded.map_err(Into::into);
+                let writing = writing.and_then(|encoded| files.write(position, encoded));
+                writing.with_context(|| format!("at position {position}"))?;
+            }
+            progress.show(last + 1 - range.first, range.len());
+        }
+        drop(progress);
+        files.finish()
+    }
 }

@@ -13,7 +13,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use verbatim_audit::as_of::{self, History};
 use verbatim_audit::{
-    Bound, ConversationAsOf, EventType, Pages, Range, Selection, conversation_as_of, pages, range,
+    Bound, ConversationAsOf, EventType, Pages, Range, Selection, conversation_as_of, pages_with,
+    range,
 };
 use verbatim_domain::audit::{Accessed, ConversationAccessed, EventsAccessed, RecordAccess};
 use verbatim_domain::{AuditCommand, ConversationId, conversation};
@@ -92,34 +93,35 @@ pub(super) async fn lines(
     get.check()?;
     let Wanted { range, selection, record, .. } = wanted(core, get).await?;
     record_access(core, caller, Accessed::Events(record)).await?;
-    let pages = pages(Arc::clone(&core.log), range, PAGE);
-    Ok(Box::pin(stream::unfold((pages, selection), |(mut pages, selection)| async move {
-        let lines = next_lines(&mut pages, &selection).await?;
-        Some((lines, (pages, selection)))
+    let pages =
+        pages_with(Arc::clone(&core.log), range, PAGE, move |page| written(&page, &selection));
+    Ok(Box::pin(stream::unfold(pages, |mut pages| async move {
+        let lines = next_lines(&mut pages).await?;
+        Some((lines, pages))
     })))
 }
 
+type Lines = std::io::Result<Vec<u8>>;
+
+fn written(page: &[Arc<Recorded>], selection: &Selection) -> Lines {
+    let mut lines = Vec::new();
+    for recorded in page.iter().filter(|recorded| selection.chooses(recorded)) {
+        serde_json::to_writer(&mut lines, &Envelope::of(recorded)?)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
 /// The lines of the next page that has any.
-async fn next_lines(pages: &mut Pages, selection: &Selection) -> Option<std::io::Result<Bytes>> {
+async fn next_lines(pages: &mut Pages<Lines>) -> Option<std::io::Result<Bytes>> {
     loop {
-        let page = match pages.next().await? {
-            Ok(page) => page,
+        match pages.next().await? {
+            Ok(Ok(lines)) if lines.is_empty() => {}
+            Ok(lines) => return Some(lines.map(Bytes::from)),
             Err(error) => {
                 tracing::warn!(%error, "an audit was broken off");
                 return Some(Err(std::io::Error::other(error)));
             }
-        };
-        let mut lines = Vec::new();
-        for recorded in page.iter().filter(|recorded| selection.chooses(recorded)) {
-            let written = Envelope::of(recorded)
-                .and_then(|envelope| serde_json::to_writer(&mut lines, &envelope));
-            if let Err(error) = written {
-                return Some(Err(error.into()));
-            }
-            lines.push(b'\n');
-        }
-        if !lines.is_empty() {
-            return Some(Ok(lines.into()));
         }
     }
 }

@@ -5,47 +5,38 @@ use std::io::{self, Write};
 
 use verbatim_protocol::Recorded;
 
-use super::Encoder;
 use super::columns::{COLUMNS, Value, row};
-use super::files::Sink;
+use super::lines::Line;
 
-const LINE_END: &[u8] = b"\r\n";
+const LINE_END: &str = "\r\n";
 
-pub struct Csv(Sink);
+pub struct Csv;
 
-impl Csv {
-    pub fn new(mut sink: Sink) -> io::Result<Self> {
-        let names = COLUMNS.map(|column| column.name);
-        sink.write_all(names.join(",").as_bytes())?;
-        sink.write_all(LINE_END)?;
-        Ok(Self(sink))
+impl Line for Csv {
+    fn head(&self) -> String {
+        COLUMNS.map(|column| column.name).join(",") + LINE_END
     }
-}
 
-impl Encoder for Csv {
-    fn write(&mut self, recorded: &Recorded) -> io::Result<()> {
+    fn write(&self, recorded: &Recorded, line: &mut Vec<u8>) -> io::Result<()> {
         for (number, value) in row(recorded)?.iter().enumerate() {
             if number > 0 {
-                self.0.write_all(b",")?;
+                line.push(b',');
             }
             match value {
                 Value::Null => {}
-                Value::Number(number) => write!(self.0, "{number}")?,
-                Value::Time(time) => write!(self.0, "{time}")?,
-                Value::Text(text) => quoted(&mut self.0, text)?,
-                Value::Written(text) => quoted(&mut self.0, text)?,
+                Value::Number(number) => write!(line, "{number}")?,
+                Value::Time(time) => write!(line, "{time}")?,
+                Value::Text(text) => quoted(line, text)?,
+                Value::Written(text) => quoted(line, text)?,
             }
         }
-        self.0.write_all(LINE_END)
-    }
-
-    fn finish(self: Box<Self>) -> io::Result<Sink> {
-        Ok(self.0)
+        line.extend_from_slice(LINE_END.as_bytes());
+        Ok(())
     }
 }
 
-fn quoted(sink: &mut impl Write, text: &str) -> io::Result<()> {
-    write!(sink, "\"{}\"", text.replace('"', "\"\""))
+fn quoted(line: &mut impl Write, text: &str) -> io::Result<()> {
+    write!(line, "\"{}\"", text.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, anyhow};
 use sha2::{Digest, Sha256};
-use verbatim_protocol::Recorded;
 
-use super::Encoder;
 use super::manifest::{FileEntry, Manifest};
+use super::{Encoding, Writer};
 use crate::cli::ExportArgs;
 use crate::refusal::bad_input;
 
@@ -78,22 +78,23 @@ impl Target {
 }
 
 /// The files of an export in the making.
-pub struct Files {
+pub struct Files<E: Encoding> {
     target: Target,
     manifest: Manifest,
-    open: Open,
+    encoding: Arc<E>,
+    open: Open<E::Writer>,
 }
 
-struct Open {
+struct Open<W> {
     name: String,
     from: u64,
     events: u64,
-    encoder: Box<dyn Encoder>,
+    writer: W,
 }
 
-impl Files {
+impl<E: Encoding> Files<E> {
     /// Begins the first file.
-    pub fn create(target: Target, manifest: Manifest) -> anyhow::Result<Self> {
+    pub fn create(target: Target, manifest: Manifest, encoding: Arc<E>) -> anyhow::Result<Self> {
         if let Layout::Folder { .. } = target.layout {
             let folder = partial(&target.out);
             DirBuilder::new()
@@ -101,27 +102,28 @@ impl Files {
                 .create(&folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let open = begin(&target, &manifest, manifest.from)?;
-        Ok(Self { target, manifest, open })
+        let open = begin(&target, &manifest, &*encoding, manifest.from)?;
+        Ok(Self { target, manifest, encoding, open })
     }
 
-    pub fn write(&mut self, recorded: &Recorded) -> anyhow::Result<()> {
+    /// Writes the event at a position.
+    pub fn write(&mut self, position: u64, encoded: E::Encoded) -> anyhow::Result<()> {
         if let Layout::Folder { events_per_file } = self.target.layout
             && self.open.events == events_per_file
         {
-            let next = begin(&self.target, &self.manifest, recorded.position)?;
-            self.end(recorded.position - 1, next)?;
+            let next = begin(&self.target, &self.manifest, &*self.encoding, position)?;
+            self.end(position - 1, next)?;
         }
-        self.open.encoder.write(recorded)?;
+        self.open.writer.write(encoded)?;
         self.open.events += 1;
         Ok(())
     }
 
     /// Ends the file that is open, which reaches to position `to`.
-    fn end(&mut self, to: u64, next: Open) -> anyhow::Result<()> {
-        let Open { name, from, events, encoder } = std::mem::replace(&mut self.open, next);
-        let entry = close(encoder, name, from, to, events)?;
-        self.manifest.events += events;
+    fn end(&mut self, to: u64, next: Open<E::Writer>) -> anyhow::Result<()> {
+        let ended = std::mem::replace(&mut self.open, next);
+        self.manifest.events += ended.events;
+        let entry = close::<E>(ended, to)?;
         self.manifest.files.push(entry);
         Ok(())
     }
@@ -129,10 +131,9 @@ impl Files {
     /// Waits for the disk, writes the manifest, and gives everything its name; gives the number of
     /// events.
     pub fn finish(self) -> anyhow::Result<u64> {
-        let Self { target, mut manifest, open } = self;
-        let Open { name, from, events, encoder } = open;
-        manifest.files.push(close(encoder, name, from, manifest.to, events)?);
-        manifest.events += events;
+        let Self { target, mut manifest, open, .. } = self;
+        manifest.events += open.events;
+        manifest.files.push(close::<E>(open, manifest.to)?);
         let path = match target.layout {
             Layout::File => partial(&with(&target.out, ".manifest.json")),
             Layout::Folder { .. } => partial(&target.out).join("manifest.json"),
@@ -157,7 +158,12 @@ impl Files {
     }
 }
 
-fn begin(target: &Target, manifest: &Manifest, from: u64) -> anyhow::Result<Open> {
+fn begin<E: Encoding>(
+    target: &Target,
+    manifest: &Manifest,
+    encoding: &E,
+    from: u64,
+) -> anyhow::Result<Open<E::Writer>> {
     let extension = manifest.format.extension();
     let (name, path) = match target.layout {
         Layout::File => {
@@ -171,19 +177,13 @@ fn begin(target: &Target, manifest: &Manifest, from: u64) -> anyhow::Result<Open
         }
     };
     let sink = Sink::new(create(&path)?);
-    let encoder = manifest.format.encoder(&manifest.journal.to_string(), sink)?;
-    Ok(Open { name, from, events: 0, encoder })
+    Ok(Open { name, from, events: 0, writer: encoding.begin(sink)? })
 }
 
-fn close(
-    encoder: Box<dyn Encoder>,
-    name: String,
-    from: u64,
-    to: u64,
-    events: u64,
-) -> anyhow::Result<FileEntry> {
+fn close<E: Encoding>(open: Open<E::Writer>, to: u64) -> anyhow::Result<FileEntry> {
+    let Open { name, from, events, writer } = open;
     let (bytes, sha256) =
-        encoder.finish().and_then(Sink::finish).with_context(|| format!("cannot write {name}"))?;
+        writer.finish().and_then(Sink::finish).with_context(|| format!("cannot write {name}"))?;
     Ok(FileEntry { name, from, to, events, bytes, sha256 })
 }
 

@@ -1,41 +1,21 @@
 //! JSON lines: the envelopes themselves, and `CloudEvents` 1.0.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use verbatim_protocol::{Envelope, Recorded, Timestamp};
 
-use super::Encoder;
-use super::files::Sink;
+use super::lines::Line;
 
-/// Writes a line of JSON, put together in the buffer: in one piece.
-fn line(sink: &mut Sink, buffer: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
-    buffer.clear();
-    serde_json::to_writer(&mut *buffer, value)?;
-    buffer.push(b'\n');
-    sink.write_all(buffer)
-}
+pub struct Envelopes;
 
-pub struct Envelopes {
-    sink: Sink,
-    buffer: Vec<u8>,
-}
-
-impl Envelopes {
-    pub fn new(sink: Sink) -> Self {
-        Self { sink, buffer: Vec::new() }
-    }
-}
-
-impl Encoder for Envelopes {
-    fn write(&mut self, recorded: &Recorded) -> io::Result<()> {
-        line(&mut self.sink, &mut self.buffer, &Envelope::of(recorded)?)
-    }
-
-    fn finish(self: Box<Self>) -> io::Result<Sink> {
-        Ok(self.sink)
+impl Line for Envelopes {
+    fn write(&self, recorded: &Recorded, line: &mut Vec<u8>) -> io::Result<()> {
+        serde_json::to_writer(&mut *line, &Envelope::of(recorded)?)?;
+        line.push(b'\n');
+        Ok(())
     }
 }
 
@@ -77,20 +57,18 @@ struct Metadata {
 }
 
 pub struct CloudEvents {
-    sink: Sink,
-    buffer: Vec<u8>,
     /// Names the journal.
     source: String,
 }
 
 impl CloudEvents {
-    pub fn new(sink: Sink, journal: &str) -> Self {
-        Self { sink, buffer: Vec::new(), source: format!("urn:uuid:{journal}") }
+    pub fn new(journal: &str) -> Self {
+        Self { source: format!("urn:uuid:{journal}") }
     }
 }
 
-impl Encoder for CloudEvents {
-    fn write(&mut self, recorded: &Recorded) -> io::Result<()> {
+impl Line for CloudEvents {
+    fn write(&self, recorded: &Recorded, line: &mut Vec<u8>) -> io::Result<()> {
         let Recorded { position, stream, sequence, command, metadata, event, .. } = recorded;
         let Metadata { command_id, traceparent } = serde_json::from_str(metadata)?;
         let cloud_event = CloudEvent {
@@ -111,10 +89,8 @@ impl Encoder for CloudEvents {
             commandkey: command.as_ref().map(|command| &*command.key).filter(|key| !key.is_empty()),
             data: RawValue::from_string(recorded.payload()?.into_owned())?,
         };
-        line(&mut self.sink, &mut self.buffer, &cloud_event)
-    }
-
-    fn finish(self: Box<Self>) -> io::Result<Sink> {
-        Ok(self.sink)
+        serde_json::to_writer(&mut *line, &cloud_event)?;
+        line.push(b'\n');
+        Ok(())
     }
 }

@@ -11,15 +11,31 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{Type, TypePtr};
 use verbatim_protocol::Recorded;
 
-use super::Encoder;
 use super::columns::{COLUMNS, Column, Kind, Value, row};
 use super::files::Sink;
+use super::{Encoding, Writer};
 
 /// A row group is written after so many rows, or so many bytes of text: until then it is in memory.
 const GROUP_ROWS: usize = 65_536;
 const GROUP_BYTES: usize = 32 << 20;
 
-pub struct Parquet {
+/// What takes most of the time is done on whole row groups, by the writer.
+pub struct Parquet;
+
+impl Encoding for Parquet {
+    type Encoded = Arc<Recorded>;
+    type Writer = Table;
+
+    fn encode(&self, recorded: &Arc<Recorded>) -> io::Result<Arc<Recorded>> {
+        Ok(Arc::clone(recorded))
+    }
+
+    fn begin(&self, sink: Sink) -> io::Result<Table> {
+        Table::new(sink)
+    }
+}
+
+pub struct Table {
     writer: SerializedFileWriter<Sink>,
     columns: Vec<Buffer>,
     rows: usize,
@@ -34,8 +50,8 @@ struct Buffer {
     texts: Vec<ByteArray>,
 }
 
-impl Parquet {
-    pub fn new(sink: Sink) -> io::Result<Self> {
+impl Table {
+    fn new(sink: Sink) -> io::Result<Self> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             // Texts may be long, and their bounds serve nobody.
@@ -69,9 +85,9 @@ impl Parquet {
     }
 }
 
-impl Encoder for Parquet {
-    fn write(&mut self, recorded: &Recorded) -> io::Result<()> {
-        for (buffer, value) in self.columns.iter_mut().zip(row(recorded)?) {
+impl Writer<Arc<Recorded>> for Table {
+    fn write(&mut self, recorded: Arc<Recorded>) -> io::Result<()> {
+        for (buffer, value) in self.columns.iter_mut().zip(row(&recorded)?) {
             self.bytes += buffer.push(&value);
         }
         self.rows += 1;
@@ -81,7 +97,7 @@ impl Encoder for Parquet {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<Sink> {
+    fn finish(mut self) -> io::Result<Sink> {
         if self.rows > 0 {
             self.write_group()?;
         }
