@@ -39,7 +39,8 @@ create trigger events_are_never_changed
 before update or delete or truncate on journal.events
 for each statement execute function journal.refuse_change();
 
--- The last event's position and time: exactly one row, whose lock gives positions their order.
+-- The last event's position, and the last time that was told: exactly one row, whose lock gives positions
+-- their order.
 create table journal.journal_head (
     one boolean primary key default true check (one),
     position bigint not null,

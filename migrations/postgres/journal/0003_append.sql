@@ -7,7 +7,7 @@
 -- - append_…: one element an append: its request, claim (null: of no lane that is fenced), stream,
 --   key, expected sequence, how many events it has, how many those before it have, metadata;
 -- - event_…: one element an event, in order: its append, its number within that;
--- - claim_…: a lane's epoch and progress, one for each lane of each request;
+-- - claim_…: a lane's epoch and the last progress in it, each lane and epoch once;
 -- - dead_…: a command that was set aside, and the claim that it came by.
 -- follows: each append expects what those before it leave behind, and no key comes twice.
 --
@@ -49,48 +49,62 @@ set jit = off
 as $$
 declare
     appends constant integer := cardinality(append_request);
+    events constant integer := cardinality(event_append);
     before bigint;
     head bigint;
     told_at bigint;
+    moved integer;
     fenced boolean[] := '{}';
     -- By stream: its last sequence, and the last request that met a conflict there.
     heads bigint[];
     void integer[];
     -- By key: where the event stands that used it.
     used bigint[];
-    -- By append.
+    -- By append: what comes of it, how many events of the call go before its own, and where its original
+    -- stands. The latter two are null where there is no such thing.
     outcomes integer[];
-    firsts bigint[];
+    offsets bigint[];
+    originals bigint[];
     stream integer;
     key_number integer;
 begin
     perform journal.write_durably();
-    select h.position, h.recorded_at into strict before, told_at
-    from journal.journal_head as h
+    -- As if all were appended, which it most often is.
+    update journal.journal_head as h
+    set
+        position = h.position + events,
+        recorded_at = greatest(
+            h.recorded_at, floor(extract(epoch from clock_timestamp()) * 1000)::bigint
+        )
     where h.one
-    for no key update;
-    told_at := greatest(told_at, floor(extract(epoch from clock_timestamp()) * 1000)::bigint);
+    returning h.position - events, h.recorded_at into strict before, told_at;
 
-    if cardinality(claim_lanes) > 0 then
+    if cardinality(claim_lanes) > 1 then
+        -- In the order of all who take several.
         perform l.lane from journal.lanes as l where l.lane = any (claim_lanes)
         order by l.lane for no key update;
-        fenced := array(
-            select l.lane is null
-            from unnest(claim_lanes, claim_epochs) with ordinality as c (lane, epoch, number)
-            left join journal.lanes as l on l.lane = c.lane and l.epoch = c.epoch
-            order by c.number
-        );
+    end if;
+    if cardinality(claim_lanes) > 0 then
         update journal.lanes as l
-        set cursor_stream = c.stream, cursor_sequence = c.sequence, cursor_at = c.at
-        from (
-            -- Of several requests' progress in a lane, the last.
-            select distinct on (p.lane) p.lane, p.epoch, p.stream, p.sequence, p.at
-            from unnest(claim_lanes, claim_epochs, claim_streams, claim_sequences, claim_ats)
-                with ordinality as p (lane, epoch, stream, sequence, at, number)
-            where p.stream is not null and not fenced[p.number]
-            order by p.lane, p.number desc
-        ) as c
+        set
+            cursor_stream = coalesce(c.stream, l.cursor_stream),
+            cursor_sequence = coalesce(c.sequence, l.cursor_sequence),
+            cursor_at = coalesce(c.at, l.cursor_at)
+        from unnest(claim_lanes, claim_epochs, claim_streams, claim_sequences, claim_ats)
+            as c (lane, epoch, stream, sequence, at)
         where l.lane = c.lane and l.epoch = c.epoch;
+        get diagnostics moved = row_count;
+        if moved < cardinality(claim_lanes) then
+            fenced := array(
+                select l.lane is null
+                from unnest(claim_lanes, claim_epochs) with ordinality as c (lane, epoch, number)
+                left join journal.lanes as l on l.lane = c.lane and l.epoch = c.epoch
+                order by c.number
+            );
+            follows := false;
+        end if;
+    end if;
+    if cardinality(dead_claims) > 0 then
         insert into journal.dead_letters (
             lane, command, reason, set_aside_at, cursor_stream, cursor_sequence, cursor_at
         )
@@ -98,11 +112,10 @@ begin
             claim_lanes[d.claim], d.command, d.reason, clock_timestamp(),
             claim_streams[d.claim], claim_sequences[d.claim], claim_ats[d.claim]
         from unnest(dead_claims, dead_commands, dead_reasons) as d (claim, command, reason)
-        where not fenced[d.claim];
+        where fenced[d.claim] is not true;
     end if;
 
     if follows
-        and not true = any (fenced)
         and not exists (
             select
             from unnest(issuers, keys) as k (issuer, key)
@@ -123,17 +136,8 @@ begin
             )
         )
     then
-        firsts := array(
-            select before + 1 + a.earlier
-            from unnest(append_before) with ordinality as a (earlier, number)
-            order by a.number
-        );
-        head := before + cardinality(event_append);
-        return query
-        select
-            null::integer, null::integer, told_at, before + 1,
-            null::text, null::text, null::bigint, null::text, null::text, null::text, null::text,
-            null::bigint, null::text, null::bytea;
+        offsets := append_before;
+        head := before + events;
     else
         used := array(
             select e.position
@@ -158,7 +162,8 @@ begin
         head := before;
         void := array_fill(0, array[cardinality(heads)]);
         outcomes := array_fill(0, array[appends]);
-        firsts := array_fill(null::bigint, array[appends]);
+        offsets := array_fill(null::bigint, array[appends]);
+        originals := offsets;
         for n in 1 .. appends loop
             stream := append_stream[n];
             key_number := append_key[n];
@@ -166,18 +171,18 @@ begin
                 outcomes[n] := 3;
             elsif used[key_number] is not null then
                 outcomes[n] := 1;
-                -- Told below; nothing of it is inserted.
-                firsts[n] := -used[key_number];
+                originals[n] := used[key_number];
             elsif heads[stream] <> append_expected[n] or void[stream] = append_request[n] then
                 outcomes[n] := 2;
                 void[stream] := append_request[n];
             else
-                firsts[n] := head + 1;
+                offsets[n] := head - before;
                 head := head + append_events[n];
                 heads[stream] := heads[stream] + append_events[n];
                 used[key_number] := head;
             end if;
         end loop;
+        update journal.journal_head as h set position = head where h.one;
     end if;
 
     if head > before then
@@ -188,23 +193,27 @@ begin
         select
             stream_types[append_stream[e.append]], stream_ids[append_stream[e.append]],
             append_expected[e.append] + e.number, e.type, e.version, e.payload::json,
-            append_metadata[e.append]::json, firsts[e.append] + e.number - 1, told_at,
+            append_metadata[e.append]::json, before + offsets[e.append] + e.number, told_at,
             case when e.number = append_events[e.append] then issuers[append_key[e.append]] end,
             case when e.number = append_events[e.append] then keys[append_key[e.append]] end
         from unnest(event_append, event_number, event_types, event_versions, event_payloads)
             as e (append, number, type, version, payload)
-        where firsts[e.append] > 0;
-        update journal.journal_head as h set position = head, recorded_at = told_at where h.one;
+        where offsets[e.append] is not null;
     end if;
 
-    if outcomes is not null then
+    if outcomes is null then
+        at_time := told_at;
+        at_position := before + 1;
+        return next;
+    else
         return query
         select
-            a.number::integer, a.outcome, told_at, abs(a.first),
+            a.number::integer, a.outcome, told_at, coalesce(before + 1 + a.earlier, a.original),
             e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
             e.payload::text, e.metadata::text, e.recorded_at, e.issuer, e.key
-        from unnest(outcomes, firsts) with ordinality as a (outcome, first, number)
-        left join journal.events as e on a.outcome = 1 and e.position = abs(a.first)
+        from unnest(outcomes, offsets, originals)
+            with ordinality as a (outcome, earlier, original, number)
+        left join journal.events as e on a.outcome = 1 and e.position = a.original
         order by a.number;
     end if;
 end;

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use verbatim_domain::StreamId;
-use verbatim_protocol::{CommandKey, Timestamp};
+use verbatim_protocol::{CommandKey, LaneCursor, Timestamp};
 
 use super::Failed;
 use super::rows::recorded;
 use crate::prepared::Prepared;
-use crate::{Appended, LaneProgress};
+use crate::{Appended, Claim, LaneProgress};
 
 /// What one caller handed in.
 #[derive(Debug)]
@@ -182,8 +182,10 @@ impl<'r> Arrays<'r> {
         // Each stream's number, and the sequence that its next append has to expect.
         let mut streams: HashMap<&StreamId, (i32, u64)> = HashMap::new();
         let mut keys: HashMap<&CommandKey, i32> = HashMap::new();
+        // Each lane's number, by its epoch.
+        let mut numbers: HashMap<Claim, i32> = HashMap::new();
         for (request, number) in requests.iter().zip(1..) {
-            let claims = arrays.add_claims(&request.lanes);
+            let claims = arrays.add_claims(&request.lanes, &mut numbers);
             for append in &request.appends {
                 let (stream, next) = streams.entry(&append.stream).or_insert_with(|| {
                     (arrays.streams.add(&append.stream, append.expected), append.expected)
@@ -224,16 +226,18 @@ impl<'r> Arrays<'r> {
     }
 
     /// The numbers of a request's claims, by lane.
-    fn add_claims(&mut self, lanes: &'r [LaneProgress]) -> HashMap<u16, i32> {
-        let mut numbers = HashMap::with_capacity(lanes.len());
+    fn add_claims(
+        &mut self,
+        lanes: &'r [LaneProgress],
+        numbers: &mut HashMap<Claim, i32>,
+    ) -> HashMap<u16, i32> {
+        let mut own = HashMap::with_capacity(lanes.len());
         for LaneProgress { claim, cursor, dead } in lanes {
-            self.claims.lanes.push(i32::from(claim.lane));
-            self.claims.epochs.push(claim.epoch as i64);
-            self.claims.streams.push(cursor.map(|cursor| cursor.stream));
-            self.claims.sequences.push(cursor.map(|cursor| cursor.sequence as i64));
-            self.claims.ats.push(cursor.map(|cursor| cursor.at));
-            let number = self.claims.lanes.len() as i32;
-            numbers.insert(claim.lane, number);
+            let number = *numbers.entry(*claim).or_insert_with(|| self.claims.add(*claim));
+            own.insert(claim.lane, number);
+            if let Some(cursor) = cursor {
+                self.claims.advance(number, *cursor);
+            }
             for letter in dead {
                 self.dead.claims.push(number);
                 self.dead.commands.push(&letter.command);
@@ -241,7 +245,26 @@ impl<'r> Arrays<'r> {
                 self.dead.reasons.push(letter.reason.replace('\0', "\u{fffd}"));
             }
         }
-        numbers
+        own
+    }
+}
+
+impl Claims {
+    fn add(&mut self, claim: Claim) -> i32 {
+        self.lanes.push(i32::from(claim.lane));
+        self.epochs.push(claim.epoch as i64);
+        self.streams.push(None);
+        self.sequences.push(None);
+        self.ats.push(None);
+        self.lanes.len() as i32
+    }
+
+    /// What was settled last counts.
+    fn advance(&mut self, number: i32, cursor: LaneCursor) {
+        let place = number as usize - 1;
+        self.streams[place] = Some(cursor.stream);
+        self.sequences[place] = Some(cursor.sequence as i64);
+        self.ats[place] = Some(cursor.at);
     }
 }
 
