@@ -157,13 +157,7 @@ impl KeyStore for SqliteKeys {
     }
 
     async fn find(&self, ids: Vec<KeyId>) -> Result<Vec<Stored>, Error> {
-        self.run(move |connection| {
-            let mut select =
-                connection.prepare_cached("select id, subject, wrapped from keys where id = ?")?;
-            let found = ids.iter().map(|id| select.query_row([bytes(*id)], stored).optional());
-            found.filter_map(Result::transpose).collect()
-        })
-        .await
+        self.run(move |connection| those(connection, &ids)).await
     }
 
     async fn of_subject(&self, subject: &UserId) -> Result<Vec<Stored>, Error> {
@@ -235,6 +229,14 @@ impl KeyStore for SqliteKeys {
         })
         .await
     }
+}
+
+/// Those of the keys that are there.
+fn those(connection: &Connection, ids: &[KeyId]) -> Result<Vec<Stored>, rusqlite::Error> {
+    let mut select =
+        connection.prepare_cached("select id, subject, wrapped from keys where id = ?")?;
+    let found = ids.iter().map(|id| select.query_row([bytes(*id)], stored).optional());
+    found.filter_map(Result::transpose).collect()
 }
 
 fn bytes(id: KeyId) -> Vec<u8> {

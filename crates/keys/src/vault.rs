@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
 use aws_lc_rs::rand;
@@ -15,6 +16,9 @@ use crate::{Content, Error, KeyStore, MasterKey, Opened, Stored, SubjectKey};
 /// Keys that are remembered by their users, and as many by their names. Each takes about a kilobyte.
 const REMEMBERED: usize = 8_192;
 
+/// How long who only reads remembers: nobody tells them of erasures.
+const A_MOMENT: Duration = Duration::from_secs(1);
+
 /// How many keys one question to the store asks for.
 const ASKED_AT_ONCE: usize = 1_000;
 
@@ -26,6 +30,8 @@ pub struct Vault {
     store: Arc<dyn KeyStore>,
     master: MasterKey,
     remembered: Mutex<Remembered>,
+    /// Whether nothing is remembered for longer than a moment.
+    only_reads: bool,
     wishes: Mutex<Vec<Wish>>,
     /// Held by whoever asks the store for keys to use: those who come meanwhile are served together.
     turn: tokio::sync::Mutex<()>,
@@ -36,9 +42,24 @@ struct Remembered {
     by_id: LruCache<KeyId, Known>,
     /// How often something was forgotten: what was asked for before that may be out of date.
     forgotten: u64,
+    /// When all was forgotten last.
+    since: Instant,
 }
 
 impl Remembered {
+    fn nothing() -> Self {
+        Self {
+            in_use: LruCache::new(REMEMBERED),
+            by_id: LruCache::new(REMEMBERED),
+            forgotten: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn forget_all(&mut self) {
+        *self = Self { forgotten: self.forgotten + 1, ..Self::nothing() };
+    }
+
     /// Remembers what the store has said, unless something was forgotten since it was asked.
     fn insert(&mut self, asked_at: u64, id: KeyId, known: &Known) -> bool {
         let is_current = self.forgotten == asked_at;
@@ -72,18 +93,30 @@ impl Vault {
         if !proof.is_some_and(|proof| master.has_made(&proof)) {
             return Err(Error::OtherMaster);
         }
-        let remembered = Remembered {
-            in_use: LruCache::new(REMEMBERED),
-            by_id: LruCache::new(REMEMBERED),
-            forgotten: 0,
-        };
-        Ok(Self {
+        Ok(Self::new(store, master, false))
+    }
+
+    /// Opens the store with the master key, to read what was said alone: nothing is stored, and an erasure
+    /// counts within a second.
+    ///
+    /// # Errors
+    /// [`Error::OtherMaster`].
+    pub async fn open_to_read(store: Arc<dyn KeyStore>, master: MasterKey) -> Result<Self, Error> {
+        if store.proof(None).await?.is_some_and(|proof| !master.has_made(&proof)) {
+            return Err(Error::OtherMaster);
+        }
+        Ok(Self::new(store, master, true))
+    }
+
+    fn new(store: Arc<dyn KeyStore>, master: MasterKey, only_reads: bool) -> Self {
+        Self {
             store,
             master,
-            remembered: Mutex::new(remembered),
+            remembered: Mutex::new(Remembered::nothing()),
+            only_reads,
             wishes: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-        })
+        }
     }
 
     pub fn store(&self) -> &Arc<dyn KeyStore> {
@@ -173,6 +206,9 @@ impl Vault {
         let mut unknown = HashSet::new();
         let asked_at = {
             let mut remembered = self.remembered();
+            if self.only_reads && remembered.since.elapsed() >= A_MOMENT {
+                remembered.forget_all();
+            }
             for id in ids {
                 match remembered.by_id.get(&id) {
                     Some(known) => drop(keys.0.insert(id, known.clone())),
@@ -215,6 +251,11 @@ impl Vault {
         for id in theirs {
             remembered.by_id.remove(&id);
         }
+    }
+
+    /// Forgets all keys, as something may have been erased that this side has not heard of.
+    pub fn forget_all(&self) {
+        self.remembered().forget_all();
     }
 
     /// Destroys keys of a user's, in the store and here.

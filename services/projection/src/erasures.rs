@@ -1,7 +1,8 @@
 //! What was erased stays erased, whichever of journal and key store was restored from an older
-//! backup: before anything is read or written, keys that the journal says were destroyed are destroyed
-//! ([`destroy_erased`]); then erasures that only the key store knows of are journalled again. What is
-//! erased later the push reactor destroys, if it isn't by then.
+//! backup, and whoever ended halfway: before anything is read or written, keys that the journal says were
+//! destroyed are destroyed ([`destroy_erased`]), and again whenever the service begins; then erasures that
+//! only the key store knows of are journalled again. What is erased later the push reactor destroys, if it
+//! isn't by then.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use verbatim_domain::erasure::{EraseSubject, SubjectErased};
 use verbatim_domain::{ErasureCommand, ErasureEvent, Event, KeyId, StreamId, UserId};
 use verbatim_journal::Log;
-use verbatim_keys::Vault;
+use verbatim_keys::{Stored, Vault};
 use verbatim_protocol::command::COMMAND_DEADLINE_MS;
 use verbatim_protocol::{Command, CommandEnvelope, CommandKey, Timestamp};
 
@@ -42,6 +43,12 @@ async fn agree(ports: &Ports) -> anyhow::Result<()> {
     let destroyed = destroyed.context("reading which keys are destroyed")?;
     let erasures = until_available("journal.read_stream", || journalled(&*ports.journal)).await;
     let erasures = erasures.context("reading the erasures")?;
+    // Whoever had one journalled may have ended before it was done.
+    for SubjectErased { subject_id, keys, .. } in undone(&erasures, &destroyed) {
+        let destroying =
+            until_available("keys.destroy", || ports.keys.destroy(subject_id, keys)).await;
+        destroying.with_context(|| format!("erasing what {subject_id} has said"))?;
+    }
     let journalled: HashSet<KeyId> =
         erasures.into_iter().flat_map(|erasure| erasure.keys).collect();
     let mut missing: BTreeMap<UserId, Vec<KeyId>> = BTreeMap::new();
@@ -65,14 +72,24 @@ pub async fn destroy_erased(journal: &dyn Log, keys: &Vault) -> anyhow::Result<(
         return Ok(());
     }
     let destroyed = keys.store().destroyed().await?;
-    let known: HashSet<KeyId> = destroyed.iter().map(|key| key.id).collect();
-    for SubjectErased { subject_id, keys: erased, .. } in &erasures {
-        if erased.iter().any(|key| !known.contains(key)) {
-            info!(user = %subject_id, "what the journal says is erased is erased again");
-            keys.destroy(subject_id, erased).await?;
-        }
+    for SubjectErased { subject_id, keys: erased, .. } in undone(&erasures, &destroyed) {
+        keys.destroy(subject_id, erased).await?;
     }
     Ok(())
+}
+
+/// Erasures of which not all keys are destroyed.
+fn undone<'e>(
+    erasures: &'e [SubjectErased],
+    destroyed: &[Stored],
+) -> impl Iterator<Item = &'e SubjectErased> {
+    let destroyed: HashSet<KeyId> = destroyed.iter().map(|key| key.id).collect();
+    let undone = erasures
+        .iter()
+        .filter(move |erasure| erasure.keys.iter().any(|key| !destroyed.contains(key)));
+    undone.inspect(|erasure| {
+        info!(user = %erasure.subject_id, "what the journal says is erased is erased again");
+    })
 }
 
 /// Everything that the journal says was erased.

@@ -65,7 +65,6 @@ impl Life {
         let analytics = Analytics::new(Arc::new(analytics.expect("analytics")));
         let (journal, views) = (Arc::new(journal), Arc::new(views));
         let bus = Arc::new(InProcess::default());
-        verbatim_projection::destroy_erased(&*journal, &keys).await.expect("they agree");
         let ports = Ports {
             journal: journal.clone(),
             bus: bus.clone(),
@@ -264,6 +263,24 @@ async fn what_was_erased_stays_so_whichever_store_was_restored() {
     destroyed.sort_unstable();
     assert_eq!(destroyed, [ann, bob]);
     assert_eq!(keys.store().of_subject(&user("cy")).await.expect("keys")[0].id, cy);
+}
+
+#[tokio::test]
+async fn what_the_journal_says_is_erased_is_destroyed_before_anybody_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = MemoryKeys::vault();
+    keys.in_use(&user("ann")).await.expect("a key");
+    let ann = keys.store().of_subject(&user("ann")).await.expect("keys")[0].id;
+    let life = Life::begin(folder.path()).await;
+    let erase = EraseSubject { subject_id: user("ann"), keys: vec![ann], erased_by: None };
+    let command = Command::Erasures { command: ErasureCommand::EraseSubject(erase) };
+    let key = CommandKey { issuer: "$test".into(), key: "k".into() };
+    handle(&life.journal, None, &command, key).await.expect("it is committed");
+    assert!(keys.store().destroyed().await.expect("keys").is_empty());
+    verbatim_projection::destroy_erased(&*life.journal, &keys).await.expect("they agree");
+    assert_eq!(keys.store().destroyed().await.expect("keys")[0].id, ann);
+    assert!(keys.at_hand(&user("ann")).is_none(), "it is forgotten here, too");
+    life.end().await;
 }
 
 #[tokio::test]

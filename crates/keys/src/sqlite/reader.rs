@@ -5,9 +5,9 @@ use std::path::Path;
 use async_trait::async_trait;
 use rusqlite::Params;
 use verbatim_domain::{KeyId, UserId};
-use verbatim_sqlite::Readers;
+use verbatim_sqlite::{ReadError, Readers};
 
-use super::{MIGRATIONS, READERS, bytes, failed, stored};
+use super::{MIGRATIONS, READERS, bytes, failed, stored, those};
 use crate::{Error, KeyStore, Stored};
 
 /// The keys in a file that another process may be writing.
@@ -53,11 +53,10 @@ impl KeyStore for SqliteKeyReader {
     }
 
     async fn find(&self, ids: Vec<KeyId>) -> Result<Vec<Stored>, Error> {
-        let mut found = Vec::new();
-        for id in ids {
-            found.extend(self.select("where id = ?", [bytes(id)]).await?);
-        }
-        Ok(found)
+        let Some(readers) = &self.readers else { return Ok(Vec::new()) };
+        let finding =
+            readers.read(move |connection| those(connection, &ids).map_err(ReadError::from));
+        finding.await.map_err(failed)
     }
 
     async fn of_subject(&self, subject: &UserId) -> Result<Vec<Stored>, Error> {

@@ -159,6 +159,8 @@ impl Delivery {
                 if let Some((after, through)) = gap {
                     self.metrics.frame_gaps.inc();
                     debug!(after, through, "push frames are missing");
+                    // One of them may have told of an erasure.
+                    self.ports.keys.forget_all();
                     self.fill(after, through).await;
                 }
                 self.reach(frame.to.max(above));

@@ -156,6 +156,23 @@ async fn a_gap_between_frames_is_filled_from_the_views() {
 }
 
 #[tokio::test]
+async fn keys_are_forgotten_where_frames_are_missing() {
+    let running = Running::start(settings()).await;
+    let world = &running.world;
+    let mut bo = running.live("bo").await;
+    let cy = "cy".parse().expect("an id");
+    world.keys.in_use(&cy).await.expect("a key");
+    world.set_pushing(false);
+    say(world, 1..=3);
+    world.publish(1, 1);
+    assert_eq!(bo.contents(1).await, numbers(1..=1));
+    assert!(world.keys.at_hand(&cy).is_some());
+    world.publish(3, 3);
+    assert_eq!(bo.contents(2).await, numbers(2..=3));
+    assert!(world.keys.at_hand(&cy).is_none(), "what is missing may have told of an erasure");
+}
+
+#[tokio::test]
 async fn a_gap_waits_for_views_that_are_down() {
     let running = Running::start(settings()).await;
     let world = &running.world;

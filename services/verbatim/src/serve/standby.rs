@@ -104,6 +104,8 @@ impl Standby {
     }
 
     async fn ports(&self, epoch: u64) -> anyhow::Result<Ports> {
+        // What was erased in another's turn was told to others.
+        self.keys.forget_all();
         let id = self.journal.id();
         let views = PostgresViews::open(self.database.clone(), id).await?;
         let state = PostgresState::open(&self.database, id, Some((ROLE.to_owned(), epoch))).await?;
