@@ -75,7 +75,10 @@ describe('the audit API', () => {
     ['a malformed time', 'to=yesterday', 'to'],
     ['a reversed range', 'from=5&to=3', 'from'],
     ['a range beyond the end', 'to=999999999', 'to'],
+    ['a range that ends beyond the end', 'from=1&to=999999999', 'to'],
+    ['a range that begins beyond the end', 'from=999999999&to=9999999999', 'from'],
     ['a time that is yet to come', 'to=2999-01-01T00:00:00Z', 'to'],
+    ['a range until a time that is yet to come', 'from=1&to=2999-01-01T00:00:00Z', 'to'],
     ['a beginning that is yet to come', 'from=2999-01-01T00:00:00Z', 'from'],
     ['an unknown type', 'type=Nonsense', 'type'],
     ['a malformed conversation', 'conversation=no%20id', 'conversation'],
@@ -101,8 +104,8 @@ describe('the audit API', () => {
     const { nextCursor } = await get('/app/audit/events?limit=1');
     const forged = (next, last) => {
       const bytes = Buffer.from(nextCursor, 'base64url');
-      bytes.writeBigUInt64BE(next, 17);
-      bytes.writeBigUInt64BE(last, 25);
+      bytes.writeBigUInt64BE(next, 25);
+      bytes.writeBigUInt64BE(last, 33);
       return bytes.toString('base64url');
     };
     const most = 2n ** 64n - 1n;
@@ -184,6 +187,8 @@ describe('the audit API', () => {
     }
     const { nextCursor } = await get('/app/audit/events?limit=1');
     await get(`/app/audit/conversations/${group}?cursor=${nextCursor}`, 400);
+    const another = await get(`/app/audit/conversations/${one}?limit=1`);
+    await get(`/app/audit/conversations/${group}?cursor=${another.nextCursor}`, 400);
   });
 
   test('records each look before it shows anything', async () => {
@@ -193,11 +198,18 @@ describe('the audit API', () => {
     assert.equal(first.status, 200);
     assert.equal((await rest.get(`/app/audit/conversations/${one}?asOf=5`)).status, 200);
     assert.equal((await rest.get(`/app/audit/conversations/${one}?asOf=1`)).status, 200);
+    const headers = { Authorization: `Bearer ${await token(looker, { role: 'admin' })}`, Accept: 'application/x-ndjson' };
+    const stream = await fetch(`${deployment.url()}/app/audit/events?from=3&to=4`, { headers });
+    // It is there before a line is read.
+    const asked = (await get(`/app/audit/events?type=AuditAccessed&actor=${looker}&limit=200`)).data.at(-1);
+    assert.deepEqual(asked.payload.accessed, { events: { from: 3, to: 4 } });
+    assert.equal(lines(await stream.text()).length, 2);
     const looks = (await all()).filter(({ aggregateType, aggregateId }) => aggregateType === 'audit' && aggregateId === looker);
     assert.deepEqual(looks.map(({ eventType, sequence, payload }) => ({ eventType, sequence, payload })), [
       { events: { from: 2, to: 9, eventType: 'MessageSent', conversationId: one, actorId: ann } },
       { conversation: { conversationId: one, asOf: 5 } },
       { conversation: { conversationId: one, asOf: 1 } },
+      { events: { from: 3, to: 4 } },
     ].map((accessed, n) => ({ eventType: 'AuditAccessed', sequence: n + 1, payload: { accessorId: looker, accessed } })));
     // Whoever looks next sees that look.
     const { data } = await get(`/app/audit/events?type=AuditAccessed&actor=${looker}&limit=200`);

@@ -95,15 +95,21 @@ impl StreamId {
         Self { aggregate_type: AggregateType::Connections, aggregate_id: "all".into() }
     }
 
-    /// The lane of this aggregate, 0 to [`LANES`] − 1: 64-bit FNV-1a over type, a zero byte and id.
-    /// The function never changes, or two workers could come to write one aggregate.
+    /// 64-bit FNV-1a over type, a zero byte and id.
     #[must_use]
-    pub fn lane(&self) -> u16 {
+    pub fn fingerprint(&self) -> u64 {
         let bytes =
             self.aggregate_type.as_str().bytes().chain([0]).chain(self.aggregate_id.bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        })
+    }
+
+    /// The lane of this aggregate, 0 to [`LANES`] − 1, from its fingerprint. The function never changes,
+    /// or two workers could come to write one aggregate.
+    #[must_use]
+    pub fn lane(&self) -> u16 {
+        let hash = self.fingerprint();
         // FNV's low bits mix least; fold the high half in before taking the remainder.
         ((hash ^ (hash >> 32)) % u64::from(LANES)) as u16
     }

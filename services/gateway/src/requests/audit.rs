@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use verbatim_audit::as_of::{self, History};
 use verbatim_audit::{
-    Bound, ConversationAsOf, EventType, Pages, Range, Selection, conversation_as_of, pages_with,
-    range,
+    BadRange, Bound, ConversationAsOf, EventType, Pages, Range, Selection, conversation_as_of,
+    pages_with, range,
 };
 use verbatim_domain::audit::{Accessed, ConversationAccessed, EventsAccessed, RecordAccess};
-use verbatim_domain::{AuditCommand, ConversationId, conversation};
+use verbatim_domain::{AuditCommand, ConversationId, StreamId, conversation};
 use verbatim_journal::Log;
 use verbatim_protocol::client::{DEFAULT_PAGE, Message, More};
 use verbatim_protocol::{Command, Envelope, ErrorCode, Failure, JournalId, Payload, Recorded};
@@ -138,14 +138,14 @@ pub(super) fn conversation(
     let (core, caller) = (Arc::clone(core), Arc::clone(caller));
     Ok(async move {
         let journal = &*core.log;
+        let id = get.conversation_id;
         let (position, after) = match get.cursor {
             Some(cursor) => {
-                let cursor = Cursor::parse(&cursor, List::Messages, journal).await?;
+                let cursor = Cursor::parse(&cursor, messages_of(&id), journal).await?;
                 (cursor.last, cursor.next)
             }
             None => (settled(journal, as_of).await?, 0),
         };
-        let id = get.conversation_id;
         let access = ConversationAccessed { conversation_id: id.clone(), as_of: position };
         record_access(&core, &caller, Accessed::Conversation(access)).await?;
         let stood = conversation_as_of(journal, &id, position).await;
@@ -156,7 +156,7 @@ pub(super) fn conversation(
         let (messages, next) = messages(journal, &id, position, after, limit).await?;
         let is_last =
             messages.last().is_none_or(|last| last.sequence == conversation.message_count);
-        let (list, journal) = (List::Messages, journal.id());
+        let (list, journal) = (messages_of(&id), journal.id());
         let cursor = Cursor { list, journal, next, last: position };
         let next_cursor = (!is_last).then(|| cursor.to_string());
         let count = messages.len();
@@ -200,8 +200,8 @@ async fn wanted(core: &Core, get: AuditEventsGet) -> Result<Wanted, Failure> {
         Range { first: next, last }
     } else {
         let (from, to) = (bound("from", get.from.as_deref())?, bound("to", get.to.as_deref())?);
-        let field = if from.is_some() { "from" } else { "to" };
-        Range::settle(journal, from, to).await.map_err(|error| unsettled(field, error))?
+        let settled = Range::settle(journal, from, to).await;
+        settled.map_err(|error| unsettled(blamed(&error, from), error))?
     };
     let record = EventsAccessed {
         from: range.first,
@@ -295,6 +295,17 @@ fn bound(field: &str, text: Option<&str>) -> Result<Option<Bound>, Failure> {
     text.map(str::parse).transpose().map_err(malformed)
 }
 
+/// Which end of a range can't be; the first, if it is both.
+fn blamed(error: &range::Error, from: Option<Bound>) -> &'static str {
+    let bound = match error {
+        range::Error::Bad(BadRange::BeyondTheEnd { position, .. }) => Bound::Position(*position),
+        range::Error::Bad(BadRange::YetToCome(time)) => Bound::Time(*time),
+        _ if from.is_some() => return "from",
+        _ => return "to",
+    };
+    if from == Some(bound) { "from" } else { "to" }
+}
+
 fn unsettled(field: &str, error: range::Error) -> Failure {
     match error {
         range::Error::Bad(bad) => refused(field, &format!("can't be: {bad}")),
@@ -305,8 +316,25 @@ fn unsettled(field: &str, error: range::Error) -> Failure {
 /// What a cursor is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
-    Events = 1,
-    Messages = 2,
+    Events,
+    /// Of the conversation with this fingerprint.
+    Messages(u64),
+}
+
+fn messages_of(id: &ConversationId) -> List {
+    List::Messages(StreamId::conversation(id).fingerprint())
+}
+
+impl List {
+    fn bytes(self) -> [u8; 9] {
+        let (kind, of) = match self {
+            Self::Events => (1, 0),
+            Self::Messages(of) => (2, of),
+        };
+        let mut bytes = [kind; 9];
+        bytes[1..].copy_from_slice(&of.to_be_bytes());
+        bytes
+    }
 }
 
 /// Where a list goes on, and where it ends: what is appended meanwhile is no part of it.
@@ -326,10 +354,11 @@ impl Cursor {
     }
 
     fn decode(text: &str, list: List, journal: JournalId) -> Result<Self, Failure> {
-        let mut bytes = [0; 33];
+        let mut bytes = [0; 41];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| not_a_cursor())?;
-        let (head, numbers) = bytes.split_at(17);
-        if length != bytes.len() || head[0] != list as u8 || head[1..] != *journal.0.as_bytes() {
+        let (head, numbers) = bytes.split_at(25);
+        let is_its = head[..9] == list.bytes() && head[9..] == *journal.0.as_bytes();
+        if length != bytes.len() || !is_its {
             return Err(not_a_cursor());
         }
         let number =
@@ -340,11 +369,11 @@ impl Cursor {
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut bytes = [0; 33];
-        bytes[0] = self.list as u8;
-        bytes[1..17].copy_from_slice(self.journal.0.as_bytes());
-        bytes[17..25].copy_from_slice(&self.next.to_be_bytes());
-        bytes[25..].copy_from_slice(&self.last.to_be_bytes());
+        let mut bytes = [0; 41];
+        bytes[..9].copy_from_slice(&self.list.bytes());
+        bytes[9..25].copy_from_slice(self.journal.0.as_bytes());
+        bytes[25..33].copy_from_slice(&self.next.to_be_bytes());
+        bytes[33..].copy_from_slice(&self.last.to_be_bytes());
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -362,14 +391,18 @@ mod tests {
     #[test]
     fn cursors_come_back_as_they_went_and_are_good_for_one_list_of_one_journal() {
         let (journal, other) = (JournalId(Uuid::from_u128(7)), JournalId(Uuid::from_u128(8)));
-        let list = List::Events;
-        let text = Cursor { list, journal, next: 42, last: u64::MAX }.to_string();
-        let cursor = Cursor::decode(&text, list, journal).expect("it is one");
-        assert_eq!((cursor.next, cursor.last), (42, u64::MAX));
-        assert!(Cursor::decode(&text, list, other).is_err());
-        assert!(Cursor::decode(&text, List::Messages, journal).is_err());
-        for bad in ["", "x", "AAAA", &"A".repeat(44), &"A".repeat(20_000), "not base64 *"] {
-            assert!(Cursor::decode(bad, list, journal).is_err(), "{bad}");
+        let [one, two] = ["one", "two"].map(|id| messages_of(&id.parse().expect("an id")));
+        for list in [List::Events, one, two] {
+            let text = Cursor { list, journal, next: 42, last: u64::MAX }.to_string();
+            let cursor = Cursor::decode(&text, list, journal).expect("it is one");
+            assert_eq!((cursor.next, cursor.last), (42, u64::MAX));
+            assert!(Cursor::decode(&text, list, other).is_err());
+            for another in [List::Events, one, two].into_iter().filter(|it| *it != list) {
+                assert!(Cursor::decode(&text, another, journal).is_err());
+            }
+        }
+        for bad in ["", "x", "AAAA", &"A".repeat(55), &"A".repeat(20_000), "not base64 *"] {
+            assert!(Cursor::decode(bad, List::Events, journal).is_err(), "{bad}");
         }
     }
 }

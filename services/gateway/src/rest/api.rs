@@ -318,7 +318,7 @@ impl Api {
         actor: InQuery<UserId>,
         /// The `nextCursor` of the page before; `from` and `to` are ignored then.
         cursor: InQuery<Cursor>,
-        /// Entries of a page, 50 unless given.
+        /// Entries of a page, 50 unless given. Lines are not limited.
         limit: InQuery<Limit>,
     ) -> Events {
         let payload = object([
