@@ -113,6 +113,25 @@ describe('settings', () => {
     for (const command of ['serve', 'token', 'backup', 'restore', 'rebuild', 'export', 'replay', 'as-of', 'erase', 'keys', 'import', 'verify', 'verify-proof', 'seal-key', 'stats']) assert.match(stdout, new RegExp(`^ +${command} `, 'm'));
   });
 
+  test('and what they end with, of each command that has work to do', async () => {
+    for (const args of [['backup'], ['restore'], ['rebuild'], ['copy'], ['export'], ['replay'], ['import'], ['as-of'], ['erase'], ['keys', 'backup'], ['keys', 'restore'], ['verify'], ['verify-proof'], ['stats']]) {
+      const { stdout } = await run([...args, '--help']);
+      assert.match(stdout, /^Exit codes:\n {2}0 {2}\w/m, args.join(' '));
+    }
+    const [missing, file] = [join(folder(), 'missing'), join(folder(), 'there')];
+    writeFileSync(file, '');
+    for (const [args, code] of [
+      [['rebuild', '--data-dir', missing], 3], [['rebuild', '--database-url', 'mysql://x'], 2], [['rebuild', '--database-url', 'postgres://x@127.0.0.1:1/x'], 3],
+      [['rebuild', '--data-dir', folder()], 3], [['backup', '--data-dir', missing, '--out', 'x'], 3], [['backup', '--data-dir', folder(), '--out', file], 2],
+      [['restore', '--from', missing, '--data-dir', folder()], 2], [['keys', 'restore', '--from', file, '--data-dir', folder()], 2], [['keys', 'backup', '--data-dir', missing, '--out', 'x'], 3],
+      [['erase', '--user', 'ann', '--data-dir', missing], 3], [['erase', '--user', 'ann', '--database-url', 'mysql://x'], 2], [['erase', '--user', 'ann', '--nats-url', 'nats://x'], 2],
+      [['erase', '--user', 'ann', '--database-url', 'postgres://x@127.0.0.1:1/x'], 3],
+    ]) {
+      const done = await run(args);
+      assert.equal(done.code, code, `${args.join(' ')}: ${done.stderr}`);
+    }
+  });
+
   test('of the environment are not shown by --help where they are secret', async () => {
     const { stdout } = await run(['serve', '--help'], { JWT_SECRET: 'hush', DATABASE_URL: 'postgres://u:hush@x', NATS_URL: 'nats://u:hush@x', MASTER_KEY: 'hush', SEAL_CHECKPOINTS_TO: 'https://u:hush@x' });
     assert.ok(!stdout.includes('hush'));

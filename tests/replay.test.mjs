@@ -1,7 +1,7 @@
 // What was recorded, once more: to a pipe, to NATS, to a Socket.IO server, into another store.
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -88,13 +88,26 @@ describe('a replay', () => {
     assert.ok(took >= 1_000, `${took} ms for a second`);
   });
 
-  test('can be interrupted and says where to go on', async () => {
+  for (const [where, redirect] of [['', '>/dev/null'], [' and gives way to lines there', '']]) {
+    test(`shows on a terminal how far it has come${where}`, () => {
+      const command = `stty cols 120; timeout -s INT 2 '${executable}' replay --speed 0.000001x ${redirect}`;
+      const options = { env: { ...environment(deployment.settings), TERM: 'xterm' }, encoding: 'utf8' };
+      const { stdout } = spawnSync('script', ['-qec', command, '/dev/null'], options);
+      const shown = stdout.replace(/\u001b\[[\d;?]*[A-Za-z]/g, '').split(/[\r\n]+/);
+      assert.ok(shown.some((line) => /^[█░ ]+ \d+ of \d+ events, [\d.]+\/s, \S+ left$/.test(line.trimEnd())), stdout);
+      const handedOut = shown.filter((line) => line.includes('"position"')).map((line) => JSON.parse(line).position);
+      assert.deepEqual(handedOut, redirect ? [] : Array.from(handedOut, (_, n) => n + 1));
+      assert.equal(handedOut.length > 0, !redirect);
+    });
+  }
+
+  for (const how of ['SIGINT', 'SIGTERM']) test(`can be interrupted by ${how} and says where to go on`, async () => {
     const child = spawn(executable, ['replay', '--speed', '0.000001x'], { env: environment(deployment.settings), stdio: ['ignore', 'pipe', 'pipe'] });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
     await until(() => stdout.endsWith('\n'));
-    child.kill('SIGINT');
+    child.kill(how);
     const [code] = await once(child, 'close');
     assert.equal(code, 1);
     const done = lines(stdout).length;
@@ -220,6 +233,10 @@ describe('a replay', () => {
     const { code, stderr } = await replay(['--into', url, '--to', `${head}`]);
     assert.equal(code, 0, stderr);
     assert.equal((await run(['replay', '--sealed'], { DATABASE_URL: url })).stdout, sealed);
+    // Where workers write, nothing is put in.
+    const busy = await replay(['--into', deployment.settings.DATABASE_URL]);
+    assert.equal(busy.code, 3);
+    assert.match(busy.stderr, /--into: aggregate workers write to it/);
   });
 
   describe('is refused', () => {

@@ -55,7 +55,7 @@ describe('a log that is copied', () => {
     b.close();
     const before = await history(origin.url);
     const inUse = await copy('sqlite:one', url);
-    assert.equal(inUse.code, 1);
+    assert.equal(inUse.code, 3);
     assert.match(inUse.stderr, /--from: .*in use/);
     assert.equal(await origin.stop(), 0);
 
@@ -80,6 +80,9 @@ describe('a log that is copied', () => {
     await writer.send({ conversationId: id, content: 'in the cluster' });
     writer.close();
     const later = await history(moved.url);
+    const written = await copy('sqlite:one', url);
+    assert.equal(written.code, 3);
+    assert.match(written.stderr, /--to: aggregate workers write to it/);
     assert.equal(await moved.stop(), 0);
 
     const back = await copy(url, 'sqlite:two');
@@ -94,17 +97,50 @@ describe('a log that is copied', () => {
     await new Rest(other.url, await token(alice)).post(`/app/conversations/${conversation()}/messages`, { targetUserId: bob, content: 'another log' });
     assert.equal(await other.stop(), 0);
     const refused = await copy('sqlite:three', url);
-    assert.equal(refused.code, 1);
+    assert.equal(refused.code, 3);
     assert.match(refused.stderr, /--to: .*another journal/);
-    for (const [from, to, names] of [
-      ['nowhere', url, /--from: must be sqlite:FOLDER or postgres/],
-      ['sqlite:', url, /--from: names no folder/],
-      ['sqlite:missing', url, /--from: .*no such folder/],
-      ['sqlite:three', 'mysql://x', /--to: must be/],
+    for (const [from, to, exit, names] of [
+      ['nowhere', url, 2, /--from: must be sqlite:FOLDER or postgres/],
+      ['sqlite:', url, 2, /--from: names no folder/],
+      ['sqlite:missing', url, 3, /--from: .*no such folder/],
+      ['sqlite:three', 'mysql://x', 2, /--to: must be/],
     ]) {
       const { code, stderr } = await copy(from, to);
-      assert.equal(code, 1);
+      assert.equal(code, exit);
       assert.match(stderr, names);
     }
+  });
+
+  test('takes nothing of a log that has gone on by itself', { timeout: 60_000 }, async () => {
+    const head = () => Number(execFileSync('psql', [url, '-Atc', 'select position from journal.journal_head'], { encoding: 'utf8' }));
+    for (const [settings, messages] of [[embedded('two'), 4], [cluster, 1]]) {
+      const server = await serve(settings);
+      const rest = new Rest(server.url, await token(alice));
+      for (let n = 0; n < messages; n += 1) assert.equal((await rest.post(`/app/conversations/${id}/messages`, { content: `${n} here alone` })).status, 201);
+      assert.equal(await server.stop(), 0);
+    }
+    const before = head();
+    const apart = await copy('sqlite:two', url);
+    assert.equal(apart.code, 2);
+    assert.match(apart.stderr, /--to: position \d+ of the copy is another event: it is no copy of this log/);
+    assert.equal(head(), before);
+  });
+
+  test('takes an erasure while no server runs', { timeout: 60_000 }, async () => {
+    const database = { DATABASE_URL: url, MASTER_KEY };
+    const erase = (...args) => run(['erase', '--user', alice, ...args], database);
+    const said = async () => (await run(['replay', '--type', 'MessageSent'], database)).stdout;
+    assert.match(await said(), /"content":"first"/);
+    const server = await serve(cluster);
+    const inUse = await erase();
+    assert.equal(inUse.code, 3);
+    assert.match(inUse.stderr, /aggregate workers write to it/);
+    assert.equal(await server.stop(), 0);
+    const erased = await erase();
+    assert.equal(erased.code, 0, erased.stderr);
+    assert.match(erased.stdout, /had said is erased|has said is erased/);
+    assert.doesNotMatch(await said(), /"content"/);
+    assert.match((await erase()).stdout, /was erased before/);
+    assert.match((await run(['replay', '--type', 'SubjectErased'], database)).stdout, new RegExp(`"subjectId":"${alice}"`));
   });
 });

@@ -47,6 +47,17 @@ describe('dead letters', () => {
     await within(once(socket, 'close'), 'the end of the connection to NATS');
   }
 
+  /** Alters a conversation's first event as a disk that loses its bits does: the triggers forbid it to everybody else. */
+  const damage = (id, text) => sql(`set session_replication_role = replica; update journal.events set payload = $$${text}$$ where aggregate_id = '${id}' and sequence = 1; delete from journal.snapshots where aggregate_id = '${id}'`);
+
+  async function restart() {
+    for (const process of deployment.processes.filter(({ role }) => role === 'aggregate')) {
+      assert.equal(await process.stop(), 0);
+      await deployment.restart(process);
+    }
+    await deployment.ready();
+  }
+
   async function metric(name) {
     const texts = await Promise.all(deployment.processes.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()));
     return texts.flatMap((text) => text.split('\n')).filter((line) => line.startsWith(`${name} `)).reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
@@ -89,18 +100,9 @@ describe('dead letters', () => {
     await a.send({ conversationId: id, targetUserId: bob, content: 'first' });
     await b.message('first');
 
-    // As a disk that loses its bits does: the triggers forbid it to everybody else.
     const started = `aggregate_id = '${id}' and sequence = 1`;
     const payload = sql(`select payload from journal.events where ${started}`);
-    const damage = (text) => sql(`set session_replication_role = replica; update journal.events set payload = $$${text}$$ where ${started}; delete from journal.snapshots where aggregate_id = '${id}'`);
-    const restart = async () => {
-      for (const process of deployment.processes.filter(({ role }) => role === 'aggregate')) {
-        assert.equal(await process.stop(), 0);
-        await deployment.restart(process);
-      }
-      await deployment.ready();
-    };
-    damage('{"nonsense": true}');
+    damage(id, '{"nonsense": true}');
     await restart();
     const second = { conversationId: id, content: WORDS, clientMessageId: key() };
     const answer = await a.ask('message:send', second);
@@ -108,9 +110,12 @@ describe('dead letters', () => {
     const [letter] = await list(1);
     assert.match(letter.aggregate, new RegExp(id));
     assert.ok(letter.commandId && !JSON.stringify(letter).includes(WORDS));
+    const kept = sql("select encode(command, 'escape') from journal.dead_letters");
+    assert.ok(kept.includes(second.clientMessageId), 'it is that command');
+    assert.ok(!kept.includes(WORDS), 'what was said is encrypted in it');
     await refused(/not carried out: .*; \d+ stays/, 'retry', String(letter.id));
 
-    damage(payload);
+    damage(id, payload);
     await restart();
     // The refused retry was set aside like the first try.
     const letters = await list(2);
@@ -127,5 +132,29 @@ describe('dead letters', () => {
     await a.send({ conversationId: id, content: 'last' });
     await b.message('last');
     assert.deepEqual(b.messages.map(({ content }) => content), ['first', WORDS, 'last']);
+  });
+
+  test('bring back nothing that was erased', async () => {
+    const [ann, ben] = [user('ann'), user('ben')];
+    const a = await deployment.connect(ann);
+    const id = conversation();
+    await a.send({ conversationId: id, targetUserId: ben, content: 'first' });
+    const started = `aggregate_id = '${id}' and sequence = 1`;
+    const payload = sql(`select payload from journal.events where ${started}`);
+    damage(id, '{"nonsense": true}');
+    await restart();
+    shapes.failure(await a.ask('message:send', { conversationId: id, content: WORDS, clientMessageId: key() }), 'internal');
+    const [letter] = await list(1);
+    const admin = await deployment.rest(user('admin'), { role: 'admin' });
+    assert.equal((await admin.post('/app/erasures', { userId: ann })).status, 201);
+    damage(id, payload);
+    await restart();
+    assert.equal((await command('retry', String(letter.id))).code, 0);
+    const bens = await deployment.rest(ben);
+    await until(async () => {
+      const shown = (await bens.history(id)).map(({ content, unreadable }) => [content, unreadable]);
+      return JSON.stringify(shown) === JSON.stringify([['', 'erased'], ['', 'erased']]);
+    }, { what: 'both messages, erased' });
+    await list(0);
   });
 });

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 use verbatim_analytics::{Analytics, PostgresAnalytics, SqliteAnalytics};
@@ -22,6 +22,7 @@ use crate::control::{self, Answering, Request, Told};
 use crate::data::DataFolder;
 use crate::keys;
 use crate::progress::Progress;
+use crate::refusal::{amiss, bad_input, bad_store};
 use crate::settings;
 
 /// Differences that may wait to be shown.
@@ -133,12 +134,22 @@ pub async fn backup_keys_to(keys: &SqliteKeys, out: &Path) -> anyhow::Result<Str
 /// Where a backup is to be written.
 pub fn new_file(out: &Path) -> anyhow::Result<PathBuf> {
     let out = std::path::absolute(out)?;
-    ensure!(!out.exists(), "--out: {} exists", out.display());
+    if out.exists() {
+        return Err(bad_input(anyhow!("--out: {} exists", out.display())));
+    }
     Ok(out)
 }
 
+/// Where a backup is.
+pub fn existing_file(from: &Path) -> anyhow::Result<()> {
+    if !from.is_file() {
+        return Err(bad_input(anyhow!("--from: no such file {}", from.display())));
+    }
+    Ok(())
+}
+
 pub fn backup(args: &BackupArgs) -> anyhow::Result<()> {
-    let folder = DataFolder::existing(&args.data.data_dir)?;
+    let folder = DataFolder::existing(&args.data.data_dir).map_err(bad_store)?;
     let out = new_file(&args.out)?;
     let request = Request::Backup { out: out.clone() };
     in_process_or_by_asking(&folder, &request, async |stores, _| {
@@ -149,37 +160,41 @@ pub fn backup(args: &BackupArgs) -> anyhow::Result<()> {
 
 pub fn rebuild(args: &RebuildArgs) -> anyhow::Result<()> {
     let differences = if let Some(url) = &args.store.database_url {
-        let url = settings::postgres_url(url)?;
+        let url = settings::postgres_url(url).map_err(bad_input)?;
         runtime()?.block_on(rebuild_in_database(&url, args.check))?
     } else {
-        let folder = DataFolder::existing(&args.store.data.data_dir)?;
+        let folder = DataFolder::existing(&args.store.data.data_dir).map_err(bad_store)?;
         let request = if args.check { Request::Check } else { Request::Rebuild };
         in_process_or_by_asking(&folder, &request, async |stores, shown| {
             let Stores { journal, views, analytics, .. } = stores;
             make_or_check(&*journal, &*views, &analytics, args.check, shown).await
         })?
     };
-    ensure!(
-        differences == 0,
-        "the views or the analytics in use are not what the log makes of them"
-    );
+    if differences > 0 {
+        return Err(amiss(anyhow!(
+            "the views or the analytics in use are not what the log makes of them"
+        )));
+    }
     Ok(())
 }
 
 /// Makes a cluster's views and analytics anew, or checks them, whichever processes use them meanwhile;
 /// gives the number of differences.
 async fn rebuild_in_database(url: &SecretString, check: bool) -> anyhow::Result<u64> {
-    let database = Database::connect(url.expose_secret(), 8).await.context("DATABASE_URL")?;
-    let journal = PostgresJournal::open(database.clone()).await?;
-    let views = PostgresViews::open_reader(database.clone(), journal.id()).await?;
-    PostgresAnalytics::migrate(&database).await?;
-    // A check changes nothing, so it leaves those of another version as they are.
-    let analytics = if check {
-        PostgresAnalytics::reader(database, journal.id())
-    } else {
-        PostgresAnalytics::open(database, journal.id()).await?
+    let opened = async {
+        let database = Database::connect(url.expose_secret(), 8).await?;
+        let journal = PostgresJournal::open(database.clone()).await?;
+        let views = PostgresViews::open_reader(database.clone(), journal.id()).await?;
+        PostgresAnalytics::migrate(&database).await?;
+        // A check changes nothing, so it leaves those of another version as they are.
+        let analytics = if check {
+            PostgresAnalytics::reader(database, journal.id())
+        } else {
+            PostgresAnalytics::open(database, journal.id()).await?
+        };
+        anyhow::Ok((journal, views, Analytics::new(Arc::new(analytics))))
     };
-    let analytics = Analytics::new(Arc::new(analytics));
+    let (journal, views, analytics) = opened.await.context("DATABASE_URL").map_err(bad_store)?;
     let shown = Shown::default();
     let message = make_or_check(&journal, &views, &analytics, check, &shown).await;
     shown.end(message)
@@ -204,13 +219,14 @@ async fn make_or_check<V: Rebuildable>(
 }
 
 pub fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
-    if !args.from.is_file() {
-        bail!("--from: no such file {}", args.from.display());
-    }
-    let folder = DataFolder::create(&args.data.data_dir)?;
-    let _lock = folder.lock()?;
+    existing_file(&args.from)?;
+    let folder = DataFolder::create(&args.data.data_dir).map_err(bad_store)?;
+    let _lock = folder.lock().map_err(bad_store)?;
     if folder.journal().exists() {
-        bail!("{} has a journal already: restore into an empty folder", folder.root().display());
+        return Err(bad_store(anyhow!(
+            "{} has a journal already: restore into an empty folder",
+            folder.root().display()
+        )));
     }
     let summary =
         runtime()?.block_on(verbatim_journal::sqlite::restore(&args.from, &folder.journal()))?;
@@ -233,7 +249,7 @@ where
     W: AsyncFnOnce(Stores, &Shown) -> anyhow::Result<String>,
 {
     let shown = Shown::default();
-    let lock = folder.try_lock()?;
+    let lock = folder.try_lock().map_err(bad_store)?;
     let message = runtime()?.block_on(async {
         if lock.is_none() {
             let told = |told| match told {
@@ -243,9 +259,9 @@ where
             return control::ask(&folder.control(), request, told).await;
         }
         if !folder.journal().exists() {
-            bail!("{} holds no journal", folder.root().display());
+            return Err(bad_store(anyhow!("{} holds no journal", folder.root().display())));
         }
-        work(Stores::open(folder).await?, &shown).await
+        work(Stores::open(folder).await.map_err(bad_store)?, &shown).await
     });
     shown.end(message)
 }

@@ -11,7 +11,10 @@ use verbatim_audit::{Bound, EventType};
 use verbatim_domain::{ConversationId, UserId};
 use verbatim_protocol::Timestamp;
 
-use crate::refusal::{EXIT_CODES, IMPORT_EXIT_CODES, PROOF_EXIT_CODES, VERIFY_EXIT_CODES};
+use crate::refusal::{
+    ADMIN_EXIT_CODES, EXIT_CODES, IMPORT_EXIT_CODES, PROOF_EXIT_CODES, REBUILD_EXIT_CODES,
+    VERIFY_EXIT_CODES,
+};
 use crate::replay::Speed;
 
 /// The messaging backend that keeps every word: Socket.IO and REST in, an event log behind.
@@ -58,7 +61,8 @@ pub enum Command {
     /// Show conversations, their members and messages as they stood, a line of JSON each.
     AsOf(AsOfArgs),
     /// Erase what a user has said: content, attachments and e-mail address of all their messages, in
-    /// a running server or a stopped one. There is no way back.
+    /// a running server or a stopped one; in a cluster that runs by DATABASE_URL and NATS_URL, in a
+    /// stopped one by DATABASE_URL alone. There is no way back.
     Erase(EraseArgs),
     /// The keys that personal content is encrypted with.
     #[command(subcommand)]
@@ -360,6 +364,7 @@ pub struct TokenArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = ADMIN_EXIT_CODES)]
 pub struct BackupArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -370,6 +375,7 @@ pub struct BackupArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = ADMIN_EXIT_CODES)]
 pub struct RestoreArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -391,12 +397,13 @@ pub struct StoreArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = REBUILD_EXIT_CODES)]
 pub struct RebuildArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 
     /// Only compare: the read models and the analytics in use stay, and each row in which they differ from
-    /// what is made anew is printed. Exit code 1 if there is any.
+    /// what is made anew is printed. Exit code 4 if there is any.
     #[arg(long)]
     pub check: bool,
 }
@@ -441,6 +448,7 @@ pub enum DeadLettersCommand {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = ADMIN_EXIT_CODES)]
 pub struct EraseArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -463,6 +471,7 @@ pub enum KeysCommand {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = ADMIN_EXIT_CODES)]
 pub struct CopyArgs {
     /// The log to copy: `sqlite:FOLDER` (no server may be using it) or `postgres://…`.
     #[arg(long, value_name = "PLACE")]

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use secrecy::ExposeSecret;
 use verbatim_journal::{Import, Log, PostgresJournal, SqliteJournal};
 use verbatim_keys::{KeyStore, PostgresKeys, SqliteKeys};
@@ -17,41 +17,54 @@ use verbatim_protocol::JournalId;
 use crate::admin::runtime;
 use crate::cli::CopyArgs;
 use crate::data::{DataFolder, Lock};
+use crate::lanes::Held;
 use crate::migrate;
 use crate::progress::Progress;
+use crate::refusal::{bad_input, bad_store};
 use crate::settings;
 
 /// Events read and written at once.
 const PAGE: usize = 2_000;
 
 pub fn run(args: &CopyArgs) -> anyhow::Result<()> {
-    let (from, to) = (place(&args.from).context("--from")?, place(&args.to).context("--to")?);
+    let from = place(&args.from).context("--from").map_err(bad_input)?;
+    let to = place(&args.to).context("--to").map_err(bad_input)?;
     runtime()?.block_on(async {
-        let source = from.open().await.context("--from")?;
-        let head = source.journal.head().await?;
-        let (target, lock) = to.open_copy(source.journal.id()).await.context("--to")?;
-        let begun = target.head().await?;
-        ensure!(
-            begun <= head,
-            "--to: holds {begun} events, --from only {head}: it is no copy of an earlier state"
-        );
-        // Before the events, so that what is copied can be read, by whoever has the master key.
-        let keys = verbatim_keys::copy(&*from.keys().await?, &*to.keys().await?).await;
-        let keys = keys.context("copying the keys of personal content")?;
-        let copied = copy(&*source.journal, &*target, begun, head).await?;
-        let verified = verify(&*source.journal, &*target, head).await?;
-        drop((lock, source.lock));
-        let grown = source.journal.head().await?;
-        if grown > head {
-            println!(
-                "{} events came meanwhile: stop what writes there, and copy again",
-                grown - head
-            );
-        }
-        println!("copied {keys} keys, which the same master key opens");
-        println!("copied {copied} events, {begun} were there; all {verified} are the same");
-        Ok(())
+        let source = from.open().await.context("--from").map_err(bad_store)?;
+        let id = source.journal.id();
+        let target = to.open_copy(id).await.context("--to").map_err(bad_store)?;
+        let copied = copy_all(&from, &*source.journal, &to, &*target.journal).await;
+        target.close().await?;
+        copied
     })
+}
+
+/// Copies keys and events, and verifies the copy.
+async fn copy_all(
+    from: &Place<'_>,
+    source: &dyn Log,
+    to: &Place<'_>,
+    target: &dyn Import,
+) -> anyhow::Result<()> {
+    let (begun, head) = (target.head().await?, source.head().await?);
+    if begun > head {
+        return Err(bad_input(anyhow!(
+            "--to: holds {begun} events, --from only {head}: it is no copy of an earlier state"
+        )));
+    }
+    verify(source, target, 0, begun).await.context("--to").map_err(bad_input)?;
+    // Before the events, so that what is copied can be read, by whoever has the master key.
+    let keys = verbatim_keys::copy(&*from.keys().await?, &*to.keys().await?).await;
+    let keys = keys.context("copying the keys of personal content")?;
+    copy(source, target, begun, head).await?;
+    verify(source, target, begun, head).await?;
+    let grown = source.head().await?;
+    if grown > head {
+        println!("{} events came meanwhile: stop what writes there, and copy again", grown - head);
+    }
+    println!("copied {keys} keys, which the same master key opens");
+    println!("copied {} events, {begun} were there; all {head} are the same", head - begun);
+    Ok(())
 }
 
 /// Where a log is, or is to be.
@@ -82,7 +95,7 @@ pub fn place(text: &str) -> anyhow::Result<Place<'_>> {
 /// A journal to read, which nobody writes to meanwhile if it is a folder's.
 struct Source {
     journal: Box<dyn Log>,
-    lock: Option<Lock>,
+    _lock: Option<Lock>,
 }
 
 impl Place<'_> {
@@ -93,11 +106,11 @@ impl Place<'_> {
                 let lock = folder.lock()?;
                 ensure!(folder.journal().exists(), "{} holds no journal", path.display());
                 let journal = SqliteJournal::open(&folder.journal()).await?;
-                Ok(Source { journal: Box::new(journal), lock: Some(lock) })
+                Ok(Source { journal: Box::new(journal), _lock: Some(lock) })
             }
             Self::Database(url) => {
                 let journal = PostgresJournal::open(connect(url).await?).await?;
-                Ok(Source { journal: Box::new(journal), lock: None })
+                Ok(Source { journal: Box::new(journal), _lock: None })
             }
         }
     }
@@ -113,25 +126,48 @@ impl Place<'_> {
     }
 
     /// The journal that is to be the copy, made where it is missing.
-    pub async fn open_copy(
-        &self,
-        id: JournalId,
-    ) -> anyhow::Result<(Box<dyn Import>, Option<Lock>)> {
+    pub async fn open_copy(&self, id: JournalId) -> anyhow::Result<Target> {
         match self {
             Self::Folder(path) => {
                 let folder = DataFolder::create(path)?;
                 let lock = folder.lock()?;
                 let mut journal = SqliteJournal::open(&folder.journal()).await?;
                 journal.adopt(id).await?;
-                Ok((Box::new(journal), Some(lock)))
+                Ok(Target { journal: Box::new(journal), hold: Hold::Folder { _lock: lock } })
             }
             Self::Database(url) => {
                 let database = connect(url).await?;
                 migrate::all(&database).await?;
+                let shared = Arc::new(PostgresJournal::open(database.clone()).await?);
+                let held = Held::take(&shared).await?;
                 let mut journal = PostgresJournal::open(database).await?;
-                journal.adopt(id).await?;
-                Ok((Box::new(journal), None))
+                if let Err(another) = journal.adopt(id).await {
+                    held.release().await?;
+                    return Err(another.into());
+                }
+                Ok(Target { journal: Box::new(journal), hold: Hold::Database(held) })
             }
+        }
+    }
+}
+
+/// A journal that is to be a copy, and that nobody else writes to.
+pub struct Target {
+    pub journal: Box<dyn Import>,
+    hold: Hold,
+}
+
+enum Hold {
+    Folder { _lock: Lock },
+    Database(Held),
+}
+
+impl Target {
+    /// Lets others write to it.
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self.hold {
+            Hold::Folder { .. } => Ok(()),
+            Hold::Database(held) => held.release().await,
         }
     }
 }
@@ -140,8 +176,8 @@ async fn connect(url: &secrecy::SecretString) -> anyhow::Result<Database> {
     Ok(Database::connect(url.expose_secret(), 4).await?)
 }
 
-/// Copies what lies above `begun`, up to `head`; gives the number of events.
-pub async fn copy(from: &dyn Log, to: &dyn Import, begun: u64, head: u64) -> anyhow::Result<u64> {
+/// Copies what lies above `begun`, up to `head`.
+pub async fn copy(from: &dyn Log, to: &dyn Import, begun: u64, head: u64) -> anyhow::Result<()> {
     let bar = Progress::default();
     let mut done = begun;
     while done < head {
@@ -152,13 +188,13 @@ pub async fn copy(from: &dyn Log, to: &dyn Import, begun: u64, head: u64) -> any
         done = last;
         bar.show(done, head);
     }
-    Ok(done - begun)
+    Ok(())
 }
 
-/// Holds every event of the copy against its original.
-pub async fn verify(from: &dyn Log, to: &dyn Log, head: u64) -> anyhow::Result<u64> {
+/// Holds every event of the copy that lies above `after`, up to `head`, against its original.
+pub async fn verify(from: &dyn Log, to: &dyn Log, after: u64, head: u64) -> anyhow::Result<()> {
     let bar = Progress::default();
-    let mut done = 0;
+    let mut done = after;
     while done < head {
         let limit = PAGE.min((head - done) as usize);
         let (one, other) =
@@ -178,5 +214,5 @@ pub async fn verify(from: &dyn Log, to: &dyn Log, head: u64) -> anyhow::Result<u
         done += one.len() as u64;
         bar.show(done, head);
     }
-    Ok(done)
+    Ok(())
 }

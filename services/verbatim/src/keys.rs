@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use secrecy::ExposeSecret;
+use anyhow::{Context, anyhow, bail};
+use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
+use verbatim_bus::nats::NatsOptions;
 use verbatim_bus::{Bus, Nats};
 use verbatim_domain::erasure::EraseSubject;
 use verbatim_domain::{ErasureCommand, StreamId, UserId};
-use verbatim_journal::{Append, Appended, Journal, Log, SqliteJournal};
+use verbatim_journal::{Append, Appended, Journal, PostgresJournal};
 use verbatim_keys::{
     KeyStore, MasterKey, PostgresKeys, SqliteKeyReader, SqliteKeys, Vault, to_erase,
 };
@@ -20,6 +21,7 @@ use crate::admin::{self, runtime};
 use crate::cli::{BackupArgs, EraseArgs, KeysCommand, MasterKeyArgs, RestoreArgs, StoreArgs};
 use crate::control::Request;
 use crate::data::DataFolder;
+use crate::lanes::Held;
 use crate::refusal::{bad_input, bad_store};
 use crate::settings::{self, Role};
 
@@ -53,7 +55,8 @@ pub async fn of_store(store: &StoreArgs, args: &MasterKeyArgs) -> anyhow::Result
         };
         (Arc::new(keys), master)
     };
-    Ok(Arc::new(Vault::open(keys, master).await.context("MASTER_KEY").map_err(bad_store)?))
+    let vault = Vault::open_to_read(keys, master).await;
+    Ok(Arc::new(vault.context("MASTER_KEY").map_err(bad_store)?))
 }
 
 /// The master key that is given, or a folder's own.
@@ -73,7 +76,7 @@ pub fn run(command: &KeysCommand) -> anyhow::Result<()> {
 }
 
 fn backup(args: &BackupArgs) -> anyhow::Result<()> {
-    let folder = DataFolder::existing(&args.data.data_dir)?;
+    let folder = DataFolder::existing(&args.data.data_dir).map_err(bad_store)?;
     let out = admin::new_file(&args.out)?;
     let request = Request::BackupKeys { out: out.clone() };
     admin::in_process_or_by_asking(&folder, &request, async |stores, _| {
@@ -83,12 +86,12 @@ fn backup(args: &BackupArgs) -> anyhow::Result<()> {
 }
 
 fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
-    ensure!(args.from.is_file(), "--from: no such file {}", args.from.display());
-    let folder = DataFolder::create(&args.data.data_dir)?;
-    let _lock = folder.lock()?;
+    admin::existing_file(&args.from)?;
+    let folder = DataFolder::create(&args.data.data_dir).map_err(bad_store)?;
+    let _lock = folder.lock().map_err(bad_store)?;
     runtime()?.block_on(async {
-        let backup = SqliteKeyReader::open(&args.from).context("--from")?;
-        let keys = SqliteKeys::open(&folder.keys()).await?;
+        let backup = SqliteKeyReader::open(&args.from).context("--from").map_err(bad_input)?;
+        let keys = SqliteKeys::open(&folder.keys()).await.map_err(bad_store)?;
         let copied = verbatim_keys::copy(&backup, &keys).await.context("--from")?;
         keys.close().await?;
         println!("took {copied} keys into {}", folder.root().display());
@@ -98,29 +101,49 @@ fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
 
 pub fn erase(args: &EraseArgs) -> anyhow::Result<()> {
     let user = &args.user;
-    match (&args.cluster.database_url, &args.cluster.nats_url) {
-        (None, None) => {}
-        (Some(url), Some(nats)) => {
-            let url = settings::postgres_url(url)?;
-            let nats = settings::nats(nats, &args.cluster, &Role::ALL)?;
-            let message = runtime()?.block_on(async {
-                let database = Database::connect(url.expose_secret(), 2).await;
-                let keys = PostgresKeys::new(database.context("DATABASE_URL")?);
-                let nats = Nats::connect(nats).await.context("NATS_URL")?;
-                erase_by(&nats, &keys, user).await
-            });
-            println!("{}", message?);
-            return Ok(());
-        }
-        _ => bail!("DATABASE_URL and NATS_URL: both are needed, or neither"),
+    if let Some(url) = &args.cluster.database_url {
+        let url = settings::postgres_url(url).map_err(bad_input)?;
+        let nats = args.cluster.nats_url.as_ref();
+        let nats = nats.map(|nats| settings::nats(nats, &args.cluster, &Role::ALL)).transpose();
+        let nats = nats.map_err(bad_input)?;
+        println!("{}", runtime()?.block_on(erase_in_database(url, nats, user))?);
+        return Ok(());
     }
-    let folder = DataFolder::existing(&args.data.data_dir)?;
+    if args.cluster.nats_url.is_some() {
+        return Err(bad_input(anyhow!("NATS_URL: is nothing without DATABASE_URL")));
+    }
+    let folder = DataFolder::existing(&args.data.data_dir).map_err(bad_store)?;
     let request = Request::Erase { user: user.clone() };
     admin::in_process_or_by_asking(&folder, &request, async |stores, _| {
         let journal = &*stores.journal;
-        erase_in(&*stores.keys, user, async |erase| append(journal, erase).await).await
+        erase_in(&*stores.keys, user, async |erase| append(journal, erase, None).await).await
     })
     .map(drop)
+}
+
+/// Has the workers of a cluster erase it, or does it in their place if no NATS is given.
+async fn erase_in_database(
+    url: SecretString,
+    nats: Option<NatsOptions>,
+    user: &UserId,
+) -> anyhow::Result<String> {
+    let database = Database::connect(url.expose_secret(), 4).await;
+    let database = database.context("DATABASE_URL").map_err(bad_store)?;
+    let keys = PostgresKeys::new(database.clone());
+    if let Some(nats) = nats {
+        let nats = Nats::connect(nats).await.context("NATS_URL").map_err(bad_store)?;
+        return erase_by(&nats, &keys, user).await;
+    }
+    let taken = async {
+        let journal = Arc::new(PostgresJournal::open(database).await?);
+        let held = Held::take(&journal).await?;
+        anyhow::Ok((journal, held))
+    };
+    let (journal, held) = taken.await.context("DATABASE_URL").map_err(bad_store)?;
+    let append = async |erase| append(&*journal, erase, Some(&held)).await;
+    let erased = erase_in(&keys, user, append).await;
+    held.release().await?;
+    erased
 }
 
 /// Erases what a user has said in a system that runs.
@@ -136,7 +159,11 @@ pub async fn erase_by(bus: &dyn Bus, keys: &dyn KeyStore, user: &UserId) -> anyh
         });
         match reply.await {
             Ok(_) => Ok(()),
-            Err(failure) => bail!("{failure}"),
+            // Its answer may be what is missing.
+            Err(failure) if failure.retryable => {
+                bail!("{failure}: it may be erased, or not: erase again")
+            }
+            Err(failure) => bail!("nothing was erased: {failure}"),
         }
     })
     .await
@@ -160,13 +187,17 @@ async fn erase_in(
     }
     let erase =
         EraseSubject { subject_id: user.clone(), keys: to_destroy.clone(), erased_by: None };
-    journal(erase).await.context("nothing was erased")?;
+    journal(erase).await?;
     keys.destroy(user, to_destroy).await.context("it is journalled, and done at the next start")?;
     Ok(format!("what {user} had said is erased"))
 }
 
-/// Appends it to a journal that no server uses.
-async fn append(journal: &SqliteJournal, erase: EraseSubject) -> anyhow::Result<()> {
+/// Appends it to a journal that no server writes to.
+async fn append(
+    journal: &dyn Journal,
+    erase: EraseSubject,
+    held: Option<&Held>,
+) -> anyhow::Result<()> {
     const PAGE: usize = 500;
     let stream = StreamId::erasures();
     let mut expected = 0;
@@ -183,7 +214,9 @@ async fn append(journal: &SqliteJournal, erase: EraseSubject) -> anyhow::Result<
         .collect();
     let metadata = format!("{{\"commandId\":\"{command_id}\"}}").into();
     let append = Append { stream, expected, events, key: key(command_id), metadata };
-    match journal.append(vec![append]).await?.first() {
+    let appends = vec![append];
+    let lanes = held.map_or_else(Vec::new, |held| held.progress(&appends));
+    match journal.append_in_lanes(appends, lanes).await?.first() {
         Some(Appended::Committed(_)) => Ok(()),
         _ => bail!("the journal has changed meanwhile"),
     }
@@ -192,6 +225,7 @@ async fn append(journal: &SqliteJournal, erase: EraseSubject) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use verbatim_domain::KeyId;
+    use verbatim_journal::{Log, SqliteJournal};
 
     use super::*;
 
@@ -204,7 +238,7 @@ mod tests {
             let keys = vec![KeyId(Uuid::from_u128(number))];
             let subject_id = "ann".parse().expect("an id");
             let erase = EraseSubject { subject_id, keys, erased_by: None };
-            append(&journal, erase).await.expect("appended");
+            append(&journal, erase, None).await.expect("appended");
             assert_eq!(journal.head().await.expect("a head"), number as u64);
         }
     }

@@ -11,6 +11,7 @@ mod export;
 mod health;
 mod import;
 mod keys;
+mod lanes;
 mod log;
 mod migrate;
 mod progress;

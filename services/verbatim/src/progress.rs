@@ -26,20 +26,22 @@ impl Progress {
 
     fn new(template: &str) -> Self {
         let style = ProgressStyle::with_template(template).expect("the template is one");
-        let bar = ProgressBar::new(0).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(500));
-        Self(bar)
+        Self(ProgressBar::new(0).with_style(style))
     }
 
     /// `done` of `of` events, or bytes.
     pub fn show(&self, done: u64, of: u64) {
+        if self.0.length() == Some(0) {
+            // Not before it is known how far it is.
+            self.0.enable_steady_tick(Duration::from_millis(500));
+        }
         self.0.set_length(of);
         self.0.set_position(done);
     }
 
     /// Lets something else be written meanwhile.
-    pub fn pause(&self, write: impl FnOnce()) {
-        self.0.suspend(write);
+    pub fn pause<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.suspend(write)
     }
 }
 

@@ -9,9 +9,28 @@ Exit codes:
   0  done
   1  it failed on the way
   2  it can't be done as asked: a malformed or reversed range, one beyond the end of the log, an
-     unknown type or format, an output that exists
-  3  the store can't be used: it is missing, out of reach, in use by another process, or of another
+     unknown type or format, an output that exists, a MASTER_KEY that is malformed or missing
+  3  the store can't be used: it is missing, out of reach, in use by another process, of another
+     version, or was begun with another MASTER_KEY";
+
+/// For `--help` of what administers a store.
+pub const ADMIN_EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed on the way
+  2  it can't be done as asked: a malformed address, no such backup, an output that exists, a place
+     that holds no copy of this log
+  3  the store can't be used: it is missing, out of reach, in use by another process, of another log or
      version";
+
+/// For `--help` of what makes views and analytics anew.
+pub const REBUILD_EXIT_CODES: &str = "\
+Exit codes:
+  0  done; with --check, nothing differs
+  1  it failed on the way
+  2  it can't be done as asked: a malformed address
+  3  the store can't be used: it is missing, out of reach, or of another version
+  4  with --check: something differs; standard output has each row";
 
 /// For `--help` of what looks for tampering.
 pub const VERIFY_EXIT_CODES: &str = "\
@@ -36,8 +55,9 @@ Exit codes:
   1  it failed on the way: import again, and it goes on; or some lines say something else than what
      is there already under their ids: all others are there
   2  it can't be done as asked: a line of the file can't be imported, so nothing was; no such file,
-     an unknown format
-  3  the store can't be used: it is out of reach, in use by a server, or of another version";
+     an unknown format, a MASTER_KEY that is malformed or missing
+  3  the store can't be used: it is out of reach, in use by a server, of another version, or was begun
+     with another MASTER_KEY";
 
 /// An error whose cause decides the exit code.
 #[derive(Debug)]
@@ -56,8 +76,8 @@ pub fn bad_store(cause: impl Into<anyhow::Error>) -> anyhow::Error {
     Refusal { code: 3, cause: cause.into() }.into()
 }
 
-/// Something isn't as it was sealed.
-pub fn tampered(cause: impl Into<anyhow::Error>) -> anyhow::Error {
+/// Something isn't as it should be.
+pub fn amiss(cause: impl Into<anyhow::Error>) -> anyhow::Error {
     Refusal { code: 4, cause: cause.into() }.into()
 }
 

@@ -12,7 +12,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use tokio::signal::ctrl_c;
 use verbatim_audit::{Range, Selection, pages};
 use verbatim_journal::Log;
 
@@ -21,6 +20,7 @@ use crate::cli::{ReplayArgs, StoreArgs};
 use crate::copy::place;
 use crate::progress::Progress;
 use crate::refusal::{bad_input, is_closed};
+use crate::serve::Signals;
 use crate::source::{self, PAGE};
 use pace::Pace;
 use sink::{Destination, Sink};
@@ -89,31 +89,33 @@ async fn stream(
     let selection = Selection::from(&args.select);
     let mut speed = Pace::new(args.speed);
     let progress = Progress::default();
-    let mut interrupted = pin!(ctrl_c());
+    let mut signals = Signals::new()?;
+    let mut interrupted = pin!(signals.next());
     let mut pages = pages(log, range, PAGE);
     loop {
         let page = tokio::select! {
             page = pages.next() => page,
-            _ = &mut interrupted => bail!("interrupted"),
+            () = &mut interrupted => bail!("interrupted"),
         };
         let Some(page) = page else { return Ok(()) };
         let page = page?;
         let mut events = 0;
         for recorded in page.iter().filter(|recorded| selection.chooses(recorded)) {
             if let Some(due) = speed.due(recorded.recorded_at) {
-                sink.flush().await?;
+                sink.flush(&progress).await?;
                 done.through = recorded.position - 1;
                 done.events += std::mem::take(&mut events);
+                progress.show(recorded.position - range.first, range.len());
                 tokio::select! {
                     () = tokio::time::sleep_until(due) => {}
                     ended = sink.idle() => ended?,
-                    _ = &mut interrupted => bail!("interrupted"),
+                    () = &mut interrupted => bail!("interrupted"),
                 }
             }
-            sink.send(recorded).await?;
+            sink.send(recorded, &progress).await?;
             events += 1;
         }
-        sink.flush().await?;
+        sink.flush(&progress).await?;
         done.events += events;
         done.through = page.last().map_or(range.last, |last| last.position);
         progress.show(done.through + 1 - range.first, range.len());

@@ -10,7 +10,7 @@ use verbatim_seal::{Error, Evidence, Outside, Sound, Store, Verdict};
 use crate::admin::runtime;
 use crate::cli::VerifyArgs;
 use crate::progress::Progress;
-use crate::refusal::{bad_input, bad_store, tampered};
+use crate::refusal::{amiss, bad_input, bad_store};
 use crate::source;
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
@@ -53,7 +53,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
             }
             Verdict::Tampered(finding) => {
                 println!("{finding}");
-                Err(tampered(anyhow!("the log is not what was sealed")))
+                Err(amiss(anyhow!("the log is not what was sealed")))
             }
         }
     })

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use verbatim_proof::{Proof, Proved};
 
 use crate::cli::VerifyProofArgs;
-use crate::refusal::{bad_input, tampered};
+use crate::refusal::{amiss, bad_input};
 use crate::verify;
 
 pub fn run(args: &VerifyProofArgs) -> anyhow::Result<()> {
@@ -20,7 +20,7 @@ pub fn run(args: &VerifyProofArgs) -> anyhow::Result<()> {
         if error.is_malformed() {
             return bad_input(error);
         }
-        tampered(anyhow!("it proves nothing: {error}"))
+        amiss(anyhow!("it proves nothing: {error}"))
     })?;
     match (&proof, proved) {
         (Proof::Inclusion(proof), Proved::Inclusion { position, checkpoint }) => {

@@ -197,13 +197,20 @@ fn create(path: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("cannot make {}", path.display()))
 }
 
-/// Renames what is finished. A file that has come there meanwhile is not replaced.
+/// Renames what is finished. A file that has come there meanwhile is not replaced, as far as the file
+/// system can do that.
 fn give_name(finished: &Path, name: &Path) -> io::Result<()> {
     if finished.is_dir() {
         return fs::rename(finished, name);
     }
-    fs::hard_link(finished, name)?;
-    fs::remove_file(finished)
+    match fs::hard_link(finished, name) {
+        Ok(()) => fs::remove_file(finished),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists || name.try_exists()? => {
+            Err(error)
+        }
+        // There are file systems without such links.
+        Err(_) => fs::rename(finished, name),
+    }
 }
 
 fn partial(path: &Path) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Where events are handed out to.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use anyhow::{Context, anyhow};
 use verbatim_bus::NatsPublisher;
@@ -9,6 +9,7 @@ use verbatim_protocol::{Envelope, JournalId, Recorded};
 
 use super::socket_io::SocketIo;
 use crate::cli::ReplayArgs;
+use crate::progress::Progress;
 use crate::refusal::bad_input;
 use crate::settings::{self, Role};
 
@@ -58,10 +59,7 @@ impl Destination {
 
     pub async fn open(self, journal: JournalId) -> anyhow::Result<Sink> {
         Ok(match self {
-            Self::Stdout => {
-                let out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
-                Sink::Stdout { out, line: Vec::new() }
-            }
+            Self::Stdout => Sink::Stdout { lines: Vec::new() },
             Self::Nats { subject, options } => {
                 let publisher =
                     Box::new(NatsPublisher::connect(*options).await.context("NATS_URL")?);
@@ -90,20 +88,22 @@ fn is_address(address: &str) -> bool {
 }
 
 pub enum Sink {
-    Stdout { out: BufWriter<io::Stdout>, line: Vec<u8> },
+    Stdout { lines: Vec<u8> },
     Nats { publisher: Box<NatsPublisher>, subject: String, journal: JournalId },
     SocketIo(Box<SocketIo>),
 }
 
 impl Sink {
-    pub async fn send(&mut self, recorded: &Recorded) -> anyhow::Result<()> {
+    /// Hands an event out. The bar gives way to lines on the same terminal.
+    pub async fn send(&mut self, recorded: &Recorded, bar: &Progress) -> anyhow::Result<()> {
         let envelope = Envelope::of(recorded)?;
         match self {
-            Self::Stdout { out, line } => {
-                line.clear();
-                serde_json::to_writer(&mut *line, &envelope)?;
-                line.push(b'\n');
-                out.write_all(line)?;
+            Self::Stdout { lines } => {
+                serde_json::to_writer(&mut *lines, &envelope)?;
+                lines.push(b'\n');
+                if lines.len() >= BUFFER_BYTES {
+                    self.flush(bar).await?;
+                }
             }
             Self::Nats { publisher, subject, journal } => {
                 // A stream that has had this event does not store it again.
@@ -116,9 +116,15 @@ impl Sink {
     }
 
     /// What was sent is out of this process's hands.
-    pub async fn flush(&mut self) -> anyhow::Result<()> {
+    pub async fn flush(&mut self, bar: &Progress) -> anyhow::Result<()> {
         match self {
-            Self::Stdout { out, .. } => out.flush()?,
+            Self::Stdout { lines } => {
+                bar.pause(|| {
+                    let mut out = io::stdout().lock();
+                    out.write_all(lines).and_then(|()| out.flush())
+                })?;
+                lines.clear();
+            }
             Self::Nats { publisher, .. } => publisher.settle().await?,
             Self::SocketIo(socket) => socket.settle().await?,
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use verbatim_audit::Range;
-use verbatim_journal::Log;
+use verbatim_journal::{Import, Log};
 
 use crate::copy::{Place, copy, verify};
 use crate::refusal::{bad_input, bad_store};
@@ -10,7 +10,13 @@ use crate::refusal::{bad_input, bad_store};
 /// Fills a store with the log up to the range's end, and holds each event against its original. What
 /// it has already must be the log's beginning, and reach as far as where the range begins.
 pub async fn fill(log: &dyn Log, range: Range, place: &Place<'_>) -> anyhow::Result<()> {
-    let (target, lock) = place.open_copy(log.id()).await.context("--into").map_err(bad_store)?;
+    let target = place.open_copy(log.id()).await.context("--into").map_err(bad_store)?;
+    let filled = fill_journal(log, range, &*target.journal).await;
+    target.close().await?;
+    filled
+}
+
+async fn fill_journal(log: &dyn Log, range: Range, target: &dyn Import) -> anyhow::Result<()> {
     let begun = target.head().await?;
     if begun + 1 < range.first {
         return Err(bad_input(anyhow!(
@@ -18,13 +24,22 @@ pub async fn fill(log: &dyn Log, range: Range, place: &Place<'_>) -> anyhow::Res
             begun + 1
         )));
     }
-    let copied = copy(log, &*target, begun, range.last).await?;
-    let verified = verify(log, &*target, range.last).await?;
-    drop(lock);
+    let known = begun.min(range.last);
+    verify(log, target, 0, known).await.context("--into").map_err(bad_input)?;
+    let copied = async {
+        copy(log, target, begun, range.last).await?;
+        verify(log, target, known, range.last).await
+    };
+    if let Err(error) = copied.await {
+        let next = target.head().await.map_or(begun, |head| head.max(begun)) + 1;
+        return Err(error.context(format!("--from {next} goes on where it ended")));
+    }
     eprintln!(
-        "replayed {copied} events, {begun} were there; all up to position {verified} are the same; \
+        "replayed {} events, {begun} were there; all up to position {} are the same; \
          --from {} goes on after them",
-        begun + copied + 1
+        range.last - known,
+        range.last,
+        begun.max(range.last) + 1
     );
     Ok(())
 }
