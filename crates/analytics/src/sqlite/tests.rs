@@ -1,6 +1,6 @@
 //! The conformance suite over files, and what only files can suffer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -10,21 +10,32 @@ use crate::conformance::model::assert_reports;
 use crate::conformance::{Adapter, JOURNAL};
 use crate::{Analytics, Reports};
 
-struct Folder(TempDir);
+struct Folder {
+    folder: TempDir,
+    opened: Mutex<Option<Arc<SqliteAnalytics>>>,
+}
 
 impl Folder {
     fn path(&self) -> std::path::PathBuf {
-        self.0.path().join("analytics.sqlite")
+        self.folder.path().join("analytics.sqlite")
     }
 }
 
 impl Adapter for Folder {
     async fn start() -> Self {
-        Self(tempfile::tempdir().expect("a folder"))
+        Self { folder: tempfile::tempdir().expect("a folder"), opened: Mutex::default() }
     }
 
     async fn open(&self, journal: JournalId) -> Arc<dyn Store> {
-        Arc::new(SqliteAnalytics::open(&self.path(), journal).await.expect("they open"))
+        // Those that nobody holds any more may still be ending, and would meet those that are opened now.
+        let before = self.opened.lock().expect("nobody has panicked").take();
+        if let Some(before) = before.and_then(Arc::into_inner) {
+            before.database.close().await.expect("closed");
+        }
+        let store = SqliteAnalytics::open(&self.path(), journal).await.expect("they open");
+        let store = Arc::new(store);
+        *self.opened.lock().expect("nobody has panicked") = Some(Arc::clone(&store));
+        store
     }
 }
 
