@@ -58,15 +58,19 @@ describe('the front-end example', () => {
     const two = await open(site.url, { jwt: await token('user_456') });
     await said(two, 'Connected to WebSocket server');
     await said(two, 'Message received:');
-    await two.page.evaluate(() => window.socket.emit('message:send', { conversationId: 'conv_123', targetUserId: 'user_1', content: 'Hello back!' }));
     for (const { page } of [one, two]) {
       await page.evaluate(() => {
         window.heard = [];
         window.socket.on('message:receive', ({ data }) => window.heard.push(`${data.senderId}: ${data.content}`));
       });
     }
+    const heard = async (text) => {
+      for (const { page } of [one, two]) await page.waitForFunction((text) => window.heard.includes(text), text);
+    };
+    await two.page.evaluate(() => window.socket.emit('message:send', { conversationId: 'conv_123', targetUserId: 'user_1', content: 'Hello back!' }));
+    await heard('user_456: Hello back!');
     await one.page.evaluate(() => window.socket.emit('message:send', { conversationId: 'conv_123', content: 'And again' }));
-    for (const { page } of [one, two]) await page.waitForFunction(() => window.heard.includes('user_1: And again'));
+    await heard('user_1: And again');
     await one.page.evaluate(() => window.socket.disconnect());
     await said(one, 'Disconnected from WebSocket server');
     const stored = await (await deployment.rest('user_1')).history('conv_123');
