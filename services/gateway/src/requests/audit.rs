@@ -1,8 +1,9 @@
 //! What auditors ask for: events of the log, and what stood when. Each access is an event itself,
 //! which is committed before anything is shown.
 
+use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -52,6 +53,44 @@ pub struct ConversationStood {
 
 /// Lines of JSON, an event each, as they are read.
 pub type AuditLines = std::pin::Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
+
+/// What conversations were at a position, so that only the first page of their messages has to find that
+/// out: from all of them. Nothing of it can be erased.
+#[derive(Debug, Default)]
+pub(super) struct Stood(Mutex<VecDeque<(u64, ConversationAsOf)>>);
+
+impl Stood {
+    /// Auditors are few.
+    const REMEMBERED: usize = 16;
+
+    async fn conversation(
+        &self,
+        log: &dyn Log,
+        id: &ConversationId,
+        position: u64,
+    ) -> Result<Option<ConversationAsOf>, verbatim_journal::Error> {
+        let known = {
+            let remembered = self.remembered();
+            let mut found =
+                remembered.iter().filter(|(at, known)| (*at, &known.id) == (position, id));
+            found.next().map(|(_, known)| known.clone())
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let stood = conversation_as_of(log, id, position).await?;
+        if let Some(stood) = &stood {
+            let mut remembered = self.remembered();
+            remembered.truncate(Self::REMEMBERED - 1);
+            remembered.push_front((position, stood.clone()));
+        }
+        Ok(stood)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, VecDeque<(u64, ConversationAsOf)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What of the log is to be shown.
 struct Wanted {
@@ -148,7 +187,7 @@ pub(super) fn conversation(
         };
         let access = ConversationAccessed { conversation_id: id.clone(), as_of: position };
         record_access(&core, &caller, Accessed::Conversation(access)).await?;
-        let stood = conversation_as_of(journal, &id, position).await;
+        let stood = core.stood.conversation(journal, &id, position).await;
         let Some(conversation) = stood.map_err(|error| journal_failure(&error))? else {
             return Err(conversation::Error::NotFound.into());
         };

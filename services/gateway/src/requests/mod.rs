@@ -115,6 +115,7 @@ struct Core {
     presence: Arc<Presence>,
     /// What auditors read: the journal, opened.
     log: Arc<dyn Log>,
+    stood: audit::Stood,
     metrics: Arc<Metrics>,
     limiter: Limiter,
     acks: Acks,
@@ -136,6 +137,7 @@ impl Requests {
                 settings,
                 presence,
                 log: Arc::new(log),
+                stood: audit::Stood::default(),
                 metrics,
                 limiter,
                 acks: Acks::default(),
