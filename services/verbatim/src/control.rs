@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use verbatim_domain::UserId;
 use verbatim_views::Difference;
 
+use crate::refusal::bad_store;
+
 /// What a running server can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "request")]
@@ -174,12 +176,13 @@ pub async fn ask(
     request: &Request,
     mut told: impl FnMut(Told),
 ) -> anyhow::Result<String> {
-    let stream = UnixStream::connect(socket).await.with_context(|| {
+    let connected = UnixStream::connect(socket).await.with_context(|| {
         format!(
             "the data folder is in use, but its process can't be reached at {}",
             socket.display()
         )
-    })?;
+    });
+    let stream = connected.map_err(bad_store)?;
     let (reading, mut writing) = stream.into_split();
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

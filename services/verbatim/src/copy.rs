@@ -34,8 +34,9 @@ pub fn run(args: &CopyArgs) -> anyhow::Result<()> {
         let id = source.journal.id();
         let target = to.open_copy(id).await.context("--to").map_err(bad_store)?;
         let copied = copy_all(&from, &*source.journal, &to, &*target.journal).await;
-        target.close().await?;
-        copied
+        let closed = target.close().await;
+        copied?;
+        closed
     })
 }
 
@@ -52,7 +53,9 @@ async fn copy_all(
             "--to: holds {begun} events, --from only {head}: it is no copy of an earlier state"
         )));
     }
-    verify(source, target, 0, begun).await.context("--to").map_err(bad_input)?;
+    if let Some(difference) = first_difference(source, target, 0, begun).await? {
+        return Err(bad_input(anyhow!("--to: {difference}")));
+    }
     // Before the events, so that what is copied can be read, by whoever has the master key.
     let keys = verbatim_keys::copy(&*from.keys().await?, &*to.keys().await?).await;
     let keys = keys.context("copying the keys of personal content")?;
@@ -142,7 +145,8 @@ impl Place<'_> {
                 let held = Held::take(&shared).await?;
                 let mut journal = PostgresJournal::open(database).await?;
                 if let Err(another) = journal.adopt(id).await {
-                    held.release().await?;
+                    // What isn't given up is free when its lease ends.
+                    drop(held.release().await);
                     return Err(another.into());
                 }
                 Ok(Target { journal: Box::new(journal), hold: Hold::Database(held) })
@@ -193,6 +197,19 @@ pub async fn copy(from: &dyn Log, to: &dyn Import, begun: u64, head: u64) -> any
 
 /// Holds every event of the copy that lies above `after`, up to `head`, against its original.
 pub async fn verify(from: &dyn Log, to: &dyn Log, after: u64, head: u64) -> anyhow::Result<()> {
+    match first_difference(from, to, after, head).await? {
+        Some(difference) => bail!(difference),
+        None => Ok(()),
+    }
+}
+
+/// What is the first thing that makes it no copy, if anything does.
+pub async fn first_difference(
+    from: &dyn Log,
+    to: &dyn Log,
+    after: u64,
+    head: u64,
+) -> anyhow::Result<Option<String>> {
     let bar = Progress::default();
     let mut done = after;
     while done < head {
@@ -201,18 +218,16 @@ pub async fn verify(from: &dyn Log, to: &dyn Log, after: u64, head: u64) -> anyh
             tokio::try_join!(from.read_after(done, limit), to.read_after(done, limit))?;
         let differs = |(one, other): &(&Arc<_>, &Arc<_>)| one != other;
         if let Some((one, _)) = one.iter().zip(&other).find(differs) {
-            bail!(
+            return Ok(Some(format!(
                 "position {} of the copy is another event: it is no copy of this log",
                 one.position
-            );
+            )));
         }
-        ensure!(
-            one.len() == other.len(),
-            "the copy ends at position {}",
-            done + other.len() as u64
-        );
+        if one.len() != other.len() || one.is_empty() {
+            return Ok(Some(format!("the copy ends at position {}", done + other.len() as u64)));
+        }
         done += one.len() as u64;
         bar.show(done, head);
     }
-    Ok(())
+    Ok(None)
 }

@@ -41,6 +41,10 @@ impl Progress {
 
     /// Lets something else be written meanwhile.
     pub fn pause<T>(&self, write: impl FnOnce() -> T) -> T {
+        if self.0.length() == Some(0) {
+            // It isn't shown yet.
+            return write();
+        }
         self.0.suspend(write)
     }
 }

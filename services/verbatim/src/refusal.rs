@@ -48,6 +48,7 @@ Exit codes:
   0  it is proved
   2  it can't be done as asked: a malformed key, a file that can't be read or holds no proof
   4  it proves nothing: it was mangled, or is signed with another key, or is of another log";
+
 /// For `--help` of the import.
 pub const IMPORT_EXIT_CODES: &str = "\
 Exit codes:

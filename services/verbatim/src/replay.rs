@@ -10,8 +10,11 @@ mod store;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use tokio::time::{sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use verbatim_audit::{Range, Selection, pages};
 use verbatim_journal::Log;
 
@@ -26,6 +29,13 @@ use pace::Pace;
 use sink::{Destination, Sink};
 
 pub use pace::Speed;
+
+/// Events that are read at once where they are handed out at a pace: what is read is shown as it was then,
+/// however much later that is.
+const PACED_PAGE: usize = 100;
+
+/// How long what is under way may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     if let Some(destination) = Destination::parse(args)? {
@@ -72,6 +82,21 @@ async fn hand_out(args: &ReplayArgs, destination: Destination) -> anyhow::Result
     }
 }
 
+/// Cancelled when the process is asked to end. Then it ends, also if whoever takes what is handed out takes
+/// no more.
+fn interruption() -> anyhow::Result<CancellationToken> {
+    let mut signals = Signals::new()?;
+    let interrupted = CancellationToken::new();
+    let asked = interrupted.clone();
+    tokio::spawn(async move {
+        signals.next().await;
+        asked.cancel();
+        sleep(END_TIMEOUT).await;
+        std::process::exit(1);
+    });
+    Ok(interrupted)
+}
+
 /// How far a replay has come.
 struct Done {
     events: u64,
@@ -89,9 +114,10 @@ async fn stream(
     let selection = Selection::from(&args.select);
     let mut speed = Pace::new(args.speed);
     let progress = Progress::default();
-    let mut signals = Signals::new()?;
-    let mut interrupted = pin!(signals.next());
-    let mut pages = pages(log, range, PAGE);
+    let interrupted = interruption()?;
+    let mut interrupted = pin!(interrupted.cancelled());
+    let page = if args.speed == Speed::Max { PAGE } else { PACED_PAGE };
+    let mut pages = pages(log, range, page);
     loop {
         let page = tokio::select! {
             page = pages.next() => page,
@@ -107,7 +133,7 @@ async fn stream(
                 done.events += std::mem::take(&mut events);
                 progress.show(recorded.position - range.first, range.len());
                 tokio::select! {
-                    () = tokio::time::sleep_until(due) => {}
+                    () = sleep_until(due) => {}
                     ended = sink.idle() => ended?,
                     () = &mut interrupted => bail!("interrupted"),
                 }

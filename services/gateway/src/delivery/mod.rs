@@ -156,11 +156,13 @@ impl Delivery {
             }
             Step::Take { gap, above } => {
                 self.metrics.frames.inc();
+                if gap.is_some() || self.position.borrow().is_none() {
+                    // What came before may have told of an erasure.
+                    self.ports.keys.forget_all();
+                }
                 if let Some((after, through)) = gap {
                     self.metrics.frame_gaps.inc();
                     debug!(after, through, "push frames are missing");
-                    // One of them may have told of an erasure.
-                    self.ports.keys.forget_all();
                     self.fill(after, through).await;
                 }
                 self.reach(frame.to.max(above));

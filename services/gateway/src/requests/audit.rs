@@ -336,13 +336,15 @@ fn bound(field: &str, text: Option<&str>) -> Result<Option<Bound>, Failure> {
 
 /// Which end of a range can't be; the first, if it is both.
 fn blamed(error: &range::Error, from: Option<Bound>) -> &'static str {
-    let bound = match error {
-        range::Error::Bad(BadRange::BeyondTheEnd { position, .. }) => Bound::Position(*position),
-        range::Error::Bad(BadRange::YetToCome(time)) => Bound::Time(*time),
-        _ if from.is_some() => return "from",
-        _ => return "to",
+    let is_from = match error {
+        // A range may begin right after the end.
+        range::Error::Bad(BadRange::BeyondTheEnd { position, head }) => {
+            *position > head + 1 && from == Some(Bound::Position(*position))
+        }
+        range::Error::Bad(BadRange::YetToCome(time)) => from == Some(Bound::Time(*time)),
+        _ => from.is_some(),
     };
-    if from == Some(bound) { "from" } else { "to" }
+    if is_from { "from" } else { "to" }
 }
 
 fn unsettled(field: &str, error: range::Error) -> Failure {

@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 use verbatim_audit::Range;
 use verbatim_journal::{Import, Log};
 
-use crate::copy::{Place, copy, verify};
+use crate::copy::{Place, copy, first_difference, verify};
 use crate::refusal::{bad_input, bad_store};
 
 /// Fills a store with the log up to the range's end, and holds each event against its original. What
@@ -12,8 +12,9 @@ use crate::refusal::{bad_input, bad_store};
 pub async fn fill(log: &dyn Log, range: Range, place: &Place<'_>) -> anyhow::Result<()> {
     let target = place.open_copy(log.id()).await.context("--into").map_err(bad_store)?;
     let filled = fill_journal(log, range, &*target.journal).await;
-    target.close().await?;
-    filled
+    let closed = target.close().await;
+    filled?;
+    closed
 }
 
 async fn fill_journal(log: &dyn Log, range: Range, target: &dyn Import) -> anyhow::Result<()> {
@@ -25,7 +26,9 @@ async fn fill_journal(log: &dyn Log, range: Range, target: &dyn Import) -> anyho
         )));
     }
     let known = begun.min(range.last);
-    verify(log, target, 0, known).await.context("--into").map_err(bad_input)?;
+    if let Some(difference) = first_difference(log, target, 0, known).await? {
+        return Err(bad_input(anyhow!("--into: {difference}")));
+    }
     let copied = async {
         copy(log, target, begun, range.last).await?;
         verify(log, target, known, range.last).await
