@@ -138,7 +138,7 @@ describe('a log that is copied', () => {
     assert.equal(await server.stop(), 0);
     const erased = await erase();
     assert.equal(erased.code, 0, erased.stderr);
-    assert.match(erased.stdout, /had said is erased|has said is erased/);
+    assert.match(erased.stdout, /had said is erased/);
     assert.doesNotMatch(await said(), /"content"/);
     assert.match((await erase()).stdout, /was erased before/);
     assert.match((await run(['replay', '--type', 'SubjectErased'], database)).stdout, new RegExp(`"subjectId":"${alice}"`));

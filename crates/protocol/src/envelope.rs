@@ -93,6 +93,16 @@ impl<'a> Envelope<'a, Payload<'a>> {
             payload,
         })
     }
+
+    /// Adds it to others, a line of JSON each.
+    ///
+    /// # Errors
+    /// None that an event of a journal's can bring about.
+    pub fn write_line(&self, lines: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(&mut *lines, self)?;
+        lines.push(b'\n');
+        Ok(())
+    }
 }
 
 impl Envelope<'_> {

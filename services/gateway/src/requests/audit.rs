@@ -69,12 +69,8 @@ impl Stood {
         id: &ConversationId,
         position: u64,
     ) -> Result<Option<ConversationAsOf>, verbatim_journal::Error> {
-        let known = {
-            let remembered = self.remembered();
-            let mut found =
-                remembered.iter().filter(|(at, known)| (*at, &known.id) == (position, id));
-            found.next().map(|(_, known)| known.clone())
-        };
+        let is_it = |(at, known): &&(u64, ConversationAsOf)| *at == position && known.id == *id;
+        let known = self.remembered().iter().find(is_it).map(|(_, known)| known.clone());
         if known.is_some() {
             return Ok(known);
         }
@@ -145,8 +141,7 @@ type Lines = std::io::Result<Vec<u8>>;
 fn written(page: &[Arc<Recorded>], selection: &Selection) -> Lines {
     let mut lines = Vec::new();
     for recorded in page.iter().filter(|recorded| selection.chooses(recorded)) {
-        serde_json::to_writer(&mut lines, &Envelope::of(recorded)?)?;
-        lines.push(b'\n');
+        Envelope::of(recorded)?.write_line(&mut lines)?;
     }
     Ok(lines)
 }

@@ -13,9 +13,7 @@ pub struct Envelopes;
 
 impl Line for Envelopes {
     fn write(&self, recorded: &Recorded, line: &mut Vec<u8>) -> io::Result<()> {
-        serde_json::to_writer(&mut *line, &Envelope::of(recorded)?)?;
-        line.push(b'\n');
-        Ok(())
+        Ok(Envelope::of(recorded)?.write_line(line)?)
     }
 }
 

@@ -99,8 +99,7 @@ impl Sink {
         let envelope = Envelope::of(recorded)?;
         match self {
             Self::Stdout { lines } => {
-                serde_json::to_writer(&mut *lines, &envelope)?;
-                lines.push(b'\n');
+                envelope.write_line(lines)?;
                 if lines.len() >= BUFFER_BYTES {
                     self.flush(bar).await?;
                 }
