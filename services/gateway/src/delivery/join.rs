@@ -36,6 +36,9 @@ pub(crate) enum Start {
 /// What to replay.
 struct Missed {
     after: u64,
+    /// What was there when the socket came: to be replayed even where the frames are not there yet, so
+    /// that it has all this once it is told that it has caught up.
+    through: u64,
     /// Up to here without the user's own messages: those count as delivered. What the socket itself
     /// sends while it is being brought up to date lies above, and is never left out.
     others_only_through: u64,
@@ -45,8 +48,8 @@ struct Missed {
 }
 
 impl Missed {
-    fn above(after: u64, others_only_through: u64) -> Self {
-        Self { after, others_only_through, sent: 0, own: 0 }
+    fn between(after: u64, through: u64, others_only_through: u64) -> Self {
+        Self { after, through, others_only_through, sent: 0, own: 0 }
     }
 }
 
@@ -67,7 +70,7 @@ impl Delivery {
         let mut missed = self.missed(session, start).await?;
         loop {
             // Read after the socket was registered: what the frames brought before is in the views.
-            let through = self.position().await;
+            let through = self.position().await.max(missed.through);
             self.replay(session, &mut missed, through).await?;
             if missed.sent == 0 && missed.own >= u64::from(PAGE) {
                 // So that they needn't be passed over again.
@@ -84,12 +87,17 @@ impl Delivery {
     /// Where to begin.
     async fn missed(&self, session: &Arc<Session>, start: Start) -> Result<Missed, Over> {
         let journal = &self.ports.journal;
+        let views = &self.ports.views;
         let head = self.retried(session, "journal", || journal.head()).await?;
         let reset = match start {
             Start::Mark => None,
             Start::Malformed => Some(BadCursor::Malformed.to_string()),
             Start::Cursor(cursor) => match StreamCursor::parse(&cursor, journal.id()) {
-                Ok(after) if after <= head => return Ok(Missed::above(after, 0)),
+                Ok(after) if after <= head => {
+                    // Views that stand still are no reason to wait: what they lack comes live.
+                    let is_shown = views.reached(head, VIEWS_WAIT).await.is_ok();
+                    return Ok(Missed::between(after, if is_shown { head } else { 0 }, 0));
+                }
                 Ok(_) => Some("the cursor is ahead of the log".to_owned()),
                 Err(bad) => Some(bad.to_string()),
             },
@@ -97,12 +105,11 @@ impl Delivery {
         if let Some(reason) = reset {
             session.emit("stream:reset", envelope(&json!({ "reason": reason })));
         }
-        let views = &self.ports.views;
         let mark = self.retried(session, "views", || async move {
             views.reached(head, VIEWS_WAIT).await?;
             views.delivered_through(session.user()).await
         });
-        Ok(Missed::above(mark.await?, session.begins_above))
+        Ok(Missed::between(mark.await?, head, session.begins_above))
     }
 
     /// Sends what the user missed up to `through`; no faster than the client takes it.

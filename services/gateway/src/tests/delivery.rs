@@ -33,6 +33,28 @@ async fn with_a_cursor_everything_since_comes_before_anything_live() {
 }
 
 #[tokio::test]
+async fn what_was_stored_before_a_socket_came_is_replayed_though_its_frames_are_late() {
+    let running = Running::start(settings()).await;
+    let world = &running.world;
+    say(world, 1..=2);
+    world.set_pushing(false);
+    say(world, 3..=5);
+    let mut fresh = running.connect("bo").await;
+    assert_eq!(fresh.contents(5).await, numbers(1..=5));
+    let mut bo = running.connect_with(auth("bo", &world.cursor(1))).await;
+    assert_eq!(bo.contents(4).await, numbers(2..=5));
+    for client in [&mut fresh, &mut bo] {
+        let ready = client.event("stream:ready").await;
+        assert_eq!(ready["data"]["cursor"], json!(world.cursor(5)));
+    }
+    // They are not repeated when they come.
+    world.push_through(5);
+    world.set_pushing(true);
+    say(world, 6..=6);
+    assert_eq!(bo.contents(1).await, numbers(6..=6));
+}
+
+#[tokio::test]
 async fn without_a_cursor_it_goes_on_from_the_users_mark_without_own_messages() {
     let running = Running::start(settings()).await;
     let world = &running.world;
