@@ -16,10 +16,12 @@ describe('a check of the read models', () => {
 
   const check = (...args) => run(['rebuild', '--check', ...args], deployment.settings, { timeout: 60_000 });
 
+  const psql = (...args) => execFileSync('psql', [deployment.settings.DATABASE_URL, '-q', ...args], { encoding: 'utf8' }).trim();
+
   /** Changes views or analytics behind the server's back; embedded, while it is stopped. */
   async function tamper(what, statement) {
     if (isCluster) {
-      execFileSync('psql', [deployment.settings.DATABASE_URL, '-q', '-c', `set search_path = ${what}; ${statement}`]);
+      psql('-c', `set search_path = ${what}; ${statement}`);
       return;
     }
     assert.equal(await deployment.stop(), 0);
@@ -69,8 +71,11 @@ describe('a check of the read models', () => {
     await tamper('views', "update members set read_sequence = 7 where user_id = '" + ben + "'");
     await tamper('views', "insert into refreshes (position, list, user_id) values (999999999, 'conversations', 'eve')");
     // All messages of an hour, and a conversation.
-    await tamper('analytics', `update rows set value = ${bytes('[[1,1000000],[2,3]]')} where substr(key, 1, 4) = ${bytes([1, 1, 1, 1])}`);
-    await tamper('analytics', `insert into rows (generation, key, value) select live, ${bytes([2], 'nowhere')}, ${bytes('{}')} from source`);
+    const rows = isCluster ? `rows_${psql('-At', '-c', 'select live from analytics.source')}` : 'rows';
+    await tamper('analytics', `update ${rows} set value = ${bytes('[[1,1000000],[2,3]]')} where substr(key, 1, 4) = ${bytes([1, 1, 1, 1])}`);
+    await tamper('analytics', isCluster
+      ? `insert into ${rows} (key, value) values (${bytes([2], 'nowhere')}, ${bytes('{}')})`
+      : `insert into rows (generation, key, value) select live, ${bytes([2], 'nowhere')}, ${bytes('{}')} from source`);
     for (let n = 0; n < 2; n += 1) {
       const { code, stdout, stderr } = await check();
       assert.equal(code, 4, stdout + stderr);

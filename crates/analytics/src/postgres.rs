@@ -8,7 +8,8 @@ mod tests;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 use tokio::sync::mpsc;
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
@@ -21,8 +22,8 @@ const MIGRATIONS: [(&str, &str); 1] = [(
     include_str!("../../../migrations/postgres/analytics/0001_create_analytics.sql"),
 )];
 
-/// Rows that are removed at once.
-const SWEPT: i64 = 10_000;
+/// What `PostgreSQL` says of a table that isn't there.
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// [`Store`] in a database that other processes use, too.
 #[derive(Debug, Clone)]
@@ -69,20 +70,23 @@ impl PostgresAnalytics {
                     if known.as_ref().is_some_and(|known| known.1 > VERSION || is_ours(known)) {
                         return Ok(known);
                     }
-                    for sql in [
-                        "truncate analytics.source, analytics.generations, analytics.rows",
-                        "insert into analytics.generations default values",
-                    ] {
-                        sqlx::query(sql).execute(&mut *transaction).await?;
+                    let others: Vec<i64> =
+                        sqlx::query_scalar("select generation from analytics.generations")
+                            .fetch_all(&mut *transaction)
+                            .await?;
+                    for generation in others {
+                        remove(generation, &mut transaction).await?;
                     }
-                    sqlx::query(
-                        "insert into analytics.source (journal, version, live)
-                         select $1, $2, generation from analytics.generations",
-                    )
-                    .bind(id)
-                    .bind(VERSION)
-                    .execute(&mut *transaction)
-                    .await?;
+                    (&mut *transaction).execute("delete from analytics.source").await?;
+                    let sql = "insert into analytics.source (journal, version, live)
+                               values ($1, $2, $3)";
+                    let live = begin(&mut transaction).await?;
+                    sqlx::query(sql)
+                        .bind(id)
+                        .bind(VERSION)
+                        .bind(live)
+                        .execute(&mut *transaction)
+                        .await?;
                     transaction.commit().await?;
                     Ok(known)
                 })
@@ -104,6 +108,44 @@ impl PostgresAnalytics {
     #[must_use]
     pub fn reader(database: Database, journal: JournalId) -> Self {
         Self { database, journal }
+    }
+}
+
+/// Makes an empty generation.
+async fn begin(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let sql = "insert into analytics.generations default values returning generation";
+    let generation: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
+    let table = rows_of(generation);
+    let sql = format!("create table {table} (key bytea primary key, value bytea not null)");
+    connection.execute(&*sql).await?;
+    Ok(generation)
+}
+
+/// Removes a generation and its rows; waits for who reads them, and fails if that takes long: but longer
+/// than the second after which the server calls an automatic vacuum of them off.
+async fn remove(generation: i64, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection.execute("set local lock_timeout = '1200ms'").await?;
+    connection.execute(&*format!("drop table {}", rows_of(generation))).await?;
+    let sql = "delete from analytics.generations where generation = $1";
+    sqlx::query(sql).bind(generation).execute(connection).await.map(drop)
+}
+
+/// The table of a generation's rows.
+fn rows_of(generation: i64) -> String {
+    format!("analytics.rows_{generation}")
+}
+
+/// Rows that were read; none of a generation that was removed meanwhile.
+fn found(
+    read: Result<Vec<(Key, Value)>, verbatim_postgres::Error>,
+) -> Result<Vec<(Key, Value)>, Error> {
+    match read {
+        Err(verbatim_postgres::Error::Refused(sqlx::Error::Database(error)))
+            if error.code().as_deref() == Some(UNDEFINED_TABLE) =>
+        {
+            Ok(Vec::new())
+        }
+        read => Ok(read?),
     }
 }
 
@@ -160,16 +202,19 @@ impl Store for PostgresAnalytics {
     }
 
     async fn get(&self, generation: u64, keys: Vec<Key>) -> Result<Vec<(Key, Value)>, Error> {
-        Ok(self
-            .database
-            .run(|connection| {
-                let sql = "select key, value from analytics.rows
-                           where generation = $1 and key = any($2)";
-                Box::pin(
-                    sqlx::query_as(sql).bind(generation as i64).bind(keys).fetch_all(connection),
-                )
-            })
-            .await?)
+        // Each key by itself: however few rows the planner believes there are, it goes by the index.
+        let sql = format!(
+            "select key, value
+             from unnest($1::bytea[]) as wanted (wanted_key)
+             cross join lateral (
+                 select key, value from {} where key = wanted_key limit 1
+             ) as found",
+            rows_of(generation as i64)
+        );
+        let read = self.database.run(|connection| {
+            Box::pin(async move { sqlx::query_as(&sql).bind(keys).fetch_all(connection).await })
+        });
+        found(read.await)
     }
 
     async fn scan(
@@ -180,29 +225,27 @@ impl Store for PostgresAnalytics {
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, Error> {
         let (low, high): (Vec<_>, Vec<_>) = ranges.into_iter().unzip();
-        Ok(self
-            .database
-            .run(|connection| {
-                Box::pin(
-                    sqlx::query_as(
-                        "select key, value
-                         from unnest($2::bytea[], $3::bytea[]) as wanted(low, high)
-                         cross join lateral (
-                             select key, value from analytics.rows
-                             where generation = $1 and key >= low and key < high
-                             order by key limit $5
-                         ) as found
-                         order by key limit $4",
-                    )
-                    .bind(generation as i64)
+        let sql = format!(
+            "select key, value
+             from unnest($1::bytea[], $2::bytea[]) as wanted (low, high)
+             cross join lateral (
+                 select key, value from {} where key >= low and key < high order by key limit $4
+             ) as found
+             order by key limit $3",
+            rows_of(generation as i64)
+        );
+        let read = self.database.run(|connection| {
+            Box::pin(async move {
+                sqlx::query_as(&sql)
                     .bind(low)
                     .bind(high)
                     .bind(limit as i64)
                     .bind(each as i64)
-                    .fetch_all(connection),
-                )
+                    .fetch_all(connection)
+                    .await
             })
-            .await?)
+        });
+        found(read.await)
     }
 
     async fn commit(
@@ -240,23 +283,24 @@ impl Store for PostgresAnalytics {
                             None => removed.push(key),
                         }
                     }
-                    sqlx::query(
-                        "delete from analytics.rows where generation = $1 and key = any($2)",
-                    )
-                    .bind(generation)
-                    .bind(removed)
-                    .execute(&mut *transaction)
-                    .await?;
-                    sqlx::query(
-                        "insert into analytics.rows (generation, key, value)
-                         select $1, * from unnest($2::bytea[], $3::bytea[])
-                         on conflict (generation, key) do update set value = excluded.value",
-                    )
-                    .bind(generation)
-                    .bind(keys)
-                    .bind(values)
-                    .execute(&mut *transaction)
-                    .await?;
+                    let table = rows_of(generation);
+                    if !removed.is_empty() {
+                        // Each by itself, as they are read.
+                        let sql = format!(
+                            "delete from {table} where ctid = any(array(
+                                 select found.ctid from unnest($1::bytea[]) as gone (gone_key)
+                                 cross join lateral (
+                                     select ctid from {table} where key = gone_key limit 1
+                                 ) as found))"
+                        );
+                        sqlx::query(&sql).bind(removed).execute(&mut *transaction).await?;
+                    }
+                    let sql = format!(
+                        "insert into {table} (key, value)
+                         select * from unnest($1::bytea[], $2::bytea[])
+                         on conflict (key) do update set value = excluded.value"
+                    );
+                    sqlx::query(&sql).bind(keys).bind(values).execute(&mut *transaction).await?;
                     transaction.commit().await?;
                     Ok(true)
                 })
@@ -276,9 +320,7 @@ impl Store for PostgresAnalytics {
                     )
                     .execute(&mut *transaction)
                     .await?;
-                    let sql = "insert into analytics.generations default values
-                               returning generation";
-                    let generation = sqlx::query_scalar(sql).fetch_one(&mut *transaction).await?;
+                    let generation = begin(&mut transaction).await?;
                     transaction.commit().await?;
                     Ok(generation)
                 })
@@ -357,14 +399,15 @@ impl Store for PostgresAnalytics {
         if other.ok_or(Error::GivenUp)?.1 != live.1 {
             return Err(Error::Behind);
         }
-        let sql = "select key, live.value, other.value
-                   from (select key, value from analytics.rows where generation = $1) as live
-                   full join (select key, value from analytics.rows where generation = $2) as other
-                   using (key)
-                   where live.value is distinct from other.value
-                   order by key";
-        let mut rows =
-            sqlx::query_as(sql).bind(live.0).bind(generation as i64).fetch(&mut *transaction);
+        let sql = format!(
+            "select key, live.value, other.value
+             from {} as live full join {} as other using (key)
+             where live.value is distinct from other.value
+             order by key",
+            rows_of(live.0),
+            rows_of(generation as i64)
+        );
+        let mut rows = sqlx::query_as(&sql).fetch(&mut *transaction);
         while let Some(row) = rows.try_next().await.map_err(unavailable)? {
             tell.send(row).await.map_err(unavailable)?;
         }
@@ -400,18 +443,9 @@ impl Store for PostgresAnalytics {
                     let found: Option<i64> =
                         sqlx::query_scalar(given_up).fetch_optional(&mut *connection).await?;
                     let Some(generation) = found else { return Ok(false) };
-                    let swept = sqlx::query(
-                        "delete from analytics.rows where generation = $1 and key in (
-                             select key from analytics.rows where generation = $1 limit $2)",
-                    )
-                    .bind(generation)
-                    .bind(SWEPT)
-                    .execute(&mut *connection)
-                    .await?;
-                    if swept.rows_affected() == 0 {
-                        let gone = "delete from analytics.generations where generation = $1";
-                        sqlx::query(gone).bind(generation).execute(connection).await?;
-                    }
+                    let mut transaction = connection.begin().await?;
+                    remove(generation, &mut transaction).await?;
+                    transaction.commit().await?;
                     Ok(true)
                 })
             })

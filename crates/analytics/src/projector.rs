@@ -87,7 +87,7 @@ impl Analytics {
     /// # Errors
     /// [`Error`].
     pub async fn begin_rebuild(&self) -> Result<Rebuild, Error> {
-        self.sweep().await?;
+        self.sweep_or_leave().await;
         let generation = self.store.begin().await?;
         Ok(Rebuild { analytics: self.clone(), generation })
     }
@@ -95,6 +95,12 @@ impl Analytics {
     async fn give_up(&self, generation: u64) -> Result<(), Error> {
         self.store.give_up(generation).await?;
         self.sweep().await
+    }
+
+    async fn sweep_or_leave(&self) {
+        if let Err(error) = self.sweep().await {
+            tracing::warn!(%error, "analytics that were replaced are removed by the next rebuild");
+        }
     }
 
     /// Removes what is in use no more.
@@ -261,9 +267,7 @@ impl Rebuild {
         if !self.analytics.store.exchange(self.generation).await? {
             return Err(Error::Behind);
         }
-        if let Err(error) = self.analytics.sweep().await {
-            tracing::warn!(%error, "the replaced analytics are removed by the next rebuild");
-        }
+        self.analytics.sweep_or_leave().await;
         Ok(())
     }
 }

@@ -113,7 +113,8 @@ pub trait Store: Reading {
     /// [`Error`].
     async fn give_up(&self, generation: u64) -> Result<(), Error>;
 
-    /// Removes some rows of generations that were given up; `false` once there are none left.
+    /// Removes rows of generations that were given up, some or all of one; `false` once there are none
+    /// left.
     ///
     /// # Errors
     /// [`Error`].

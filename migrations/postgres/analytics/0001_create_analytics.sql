@@ -6,7 +6,9 @@ create table source (
     live bigint not null
 );
 
--- Sets of rows: the live one, one that is being made anew, and those that are being removed.
+-- Sets of rows: the live one, one that is being made anew, and those that are being removed. The rows of
+-- each are in a table of its own, rows_<generation> (key bytea primary key, value bytea: JSON), so that they
+-- are gone at once, and the planner never takes a new set for an old one.
 create table generations (
     generation bigint generated always as identity primary key,
     -- The last position that its rows show.
@@ -14,12 +16,4 @@ create table generations (
     -- How often its rows were changed.
     revision bigint not null default 0,
     is_given_up boolean not null default false
-);
-
-create table rows (
-    generation bigint not null,
-    key bytea not null,
-    -- JSON.
-    value bytea not null,
-    primary key (generation, key)
 );
