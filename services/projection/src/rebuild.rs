@@ -16,13 +16,16 @@ use crate::tail::journal_head;
 /// How many events are read and applied at once.
 const BATCH: usize = 2_000;
 
+/// How many batches wait for views or analytics while the other is at its own.
+const WAITING: usize = 2;
+
 /// How far the views in use may be ahead of those that they are compared with when they are held
 /// still.
 const CLOSE: u64 = 10_000;
 
 /// Makes views and analytics anew beside those in use, in one reading, and exchanges both; gives the
-/// last position that they show. `progress` hears, after each batch, how far they have come and how far
-/// the journal reaches.
+/// last position that they show. `progress` hears, after each batch, how far the journal has been read,
+/// which is a few batches more than they show, and how far it reaches.
 ///
 /// # Errors
 /// The journal, the views or the analytics are corrupt, or another rebuild is under way.
@@ -38,18 +41,8 @@ pub async fn rebuild<V: Rebuildable>(
     // Where new ones were found to be behind those in use.
     let mut behind = None;
     loop {
-        let (fresh, figures) = (shown.as_ref(), &counted);
-        let apply = async |events: Arc<[Arc<Recorded>]>| {
-            // Views that were exchanged take no more: those in use do.
-            let show = async {
-                match fresh {
-                    Some(fresh) => show(fresh, &events).await,
-                    None => Ok(()),
-                }
-            };
-            tokio::try_join!(show, count(figures, &events)).map(drop)
-        };
-        done = fill(journal, done, None, apply, &mut progress).await?;
+        // Views that were exchanged take no more: those in use do.
+        done = fill_both(journal, done, None, shown.as_ref(), &counted, &mut progress).await?;
         ensure!(behind != Some(done), "those in use show more than the journal holds");
         if let Some(fresh) = &mut shown {
             match views.swap(fresh).await {
@@ -99,10 +92,7 @@ pub async fn check<V: Rebuildable>(
         // As far as both in use have come, one reading is enough for the two.
         let shown = views.compare(&fresh).await?.checkpoint();
         let both = shown.min(analytics.checkpoint().await?);
-        let apply = async |events: Arc<[_]>| {
-            tokio::try_join!(show(&fresh, &events), count(&counted, &events)).map(drop)
-        };
-        fill(journal, 0, Some(both), apply, &mut progress).await?;
+        fill_both(journal, 0, Some(both), Some(&fresh), &counted, &mut progress).await?;
         Ok(Compared {
             views: check_views(journal, views, &fresh, &mut progress, tell).await?,
             analytics: check_analytics(journal, analytics, &counted, &mut progress, tell).await?,
@@ -197,6 +187,47 @@ pub async fn catch_up(
         anyhow::Ok(until_available("analytics.apply", || analytics.apply(&events)).await?)
     };
     Ok(fill(journal, checkpoint, None, apply, progress).await? - checkpoint)
+}
+
+/// As [`fill`], into views, if there are any, and analytics: each at its own pace, so that neither waits
+/// for the other's transactions.
+async fn fill_both(
+    journal: &dyn Log,
+    checkpoint: u64,
+    until: Option<u64>,
+    fresh: Option<&impl Rebuild>,
+    figures: &verbatim_analytics::Rebuild,
+    progress: impl FnMut(u64, u64),
+) -> anyhow::Result<u64> {
+    let (to_views, mut shown) = mpsc::channel::<Arc<[Arc<Recorded>]>>(WAITING);
+    let (to_figures, mut counted) = mpsc::channel::<Arc<[Arc<Recorded>]>>(WAITING);
+    let filling = async move {
+        let apply = async |events: Arc<[_]>| {
+            for taker in [&to_views, &to_figures] {
+                if taker.send(Arc::clone(&events)).await.is_err() {
+                    // It has failed, and says why.
+                    std::future::pending::<()>().await;
+                }
+            }
+            Ok(())
+        };
+        fill(journal, checkpoint, until, apply, progress).await
+    };
+    let showing = async {
+        while let Some(events) = shown.recv().await {
+            if let Some(fresh) = fresh {
+                show(fresh, &events).await?;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let counting = async {
+        while let Some(events) = counted.recv().await {
+            count(figures, &events).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(filling, showing, counting).map(|(done, (), ())| done)
 }
 
 /// Feeds `apply` with every event above `checkpoint`, in order and in batches, until what it has

@@ -1,12 +1,14 @@
 //! Stores what a batch of events changes: a few statements for the whole batch.
 
+use std::collections::HashMap;
+
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{Postgres, query};
 use verbatim_domain::inbox::ReadScope;
 
 use super::schema::Schema;
-use crate::batch::Batch;
+use crate::batch::{Batch, Message};
 
 /// Why a batch isn't stored.
 pub(super) enum Refused {
@@ -85,15 +87,21 @@ impl Batch<'_> {
         if added.is_empty() {
             return Ok(());
         }
+        let senders: Vec<_> = self.own_messages.iter().collect();
+        let numbers: HashMap<_, _> = senders.iter().map(|(sender, _)| **sender).zip(1..).collect();
+        let sender_of = |m: &Message<'_>| numbers[&(m.conversation_id, m.sent.sender_id.as_str())];
         let emails = added.iter().map(|m| m.said.email.map(str::as_bytes));
         let client_ids = added
             .iter()
             .map(|m| m.sent.client_message_id.as_ref().map(|id| id.as_str().as_bytes()));
         let sql = statement!(schema, "insert_messages.sql");
         let insert = query(&sql)
+            .bind(each(&senders, |((conversation_id, _), _)| *conversation_id))
+            .bind(each(&senders, |((_, user_id), _)| *user_id))
+            .bind(each(&senders, |(_, added)| **added))
             .bind(each(added, |added| added.position as i64))
             .bind(each(added, |added| added.sent.message_id.0.as_bytes().to_vec()))
-            .bind(each(added, |added| added.conversation_id))
+            .bind(each::<_, i32>(added, sender_of))
             .bind(each(added, |added| added.sent.sequence as i64))
             .bind(each(added, |added| added.sent.sender_id.as_str()))
             .bind(each(added, |added| added.sent.sender_role.as_bytes()))
@@ -115,15 +123,7 @@ impl Batch<'_> {
             .bind(each(&news, |(_, news)| news.at.0))
             .bind(each(&news, |(_, news)| news.history_position as i64))
             .bind(each(&news, |(_, news)| news.read_history as i64));
-        all("conversations with new messages", touch, news.len(), connection).await?;
-
-        let own: Vec<_> = self.own_messages.iter().collect();
-        let sql = statement!(schema, "count_own_messages.sql");
-        let count = query(&sql)
-            .bind(each(&own, |((conversation_id, _), _)| *conversation_id))
-            .bind(each(&own, |((_, user_id), _)| *user_id))
-            .bind(each(&own, |(_, added)| **added));
-        all("senders", count, own.len(), connection).await
+        all("conversations with new messages", touch, news.len(), connection).await
     }
 
     async fn put_read_marks(

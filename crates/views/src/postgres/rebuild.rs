@@ -90,6 +90,7 @@ impl Rebuildable for PostgresViews {
             // The new views may be another's by now.
             return Err(Error::Unavailable("the rebuild has lost its lock".into()));
         }
+        schema::analyze_next(holder).await.map_err(verbatim_postgres::Error::Refused)?;
         let checkpoint = schema::exchange(&self.database).await?;
         self.checkpoint.fetch_max(checkpoint, Ordering::AcqRel);
         rebuild.holder = None;

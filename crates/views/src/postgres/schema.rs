@@ -10,6 +10,7 @@ use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
 use crate::Error;
+use crate::difference::TABLES;
 
 /// Stands for the schema and for what the projector makes of events. Raised with either; views of an
 /// older version are made anew.
@@ -225,6 +226,13 @@ pub(super) async fn remove_next(database: &Database) -> Result<(), Error> {
     Ok(())
 }
 
+/// Has the planner know the new views, as it will not hear of them by itself before they are in use.
+/// Takes as long as it takes.
+pub(super) async fn analyze_next(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let tables = TABLES.map(|(table, _)| format!("views_next.{table}")).join(", ");
+    connection.execute(&*format!("analyze {tables}")).await.map(drop)
+}
+
 /// Puts the new views in place of those in use, unless they are behind. Queries under way end on the
 /// old ones; the next find the new.
 pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
@@ -264,7 +272,8 @@ pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
 }
 
 /// Removes the views that were replaced. Apart from the exchange, because it waits for the queries
-/// that still read them; not for long, because such a query might wait for what this has locked.
+/// that still read them; not for long, because such a query might wait for what this has locked. Longer,
+/// though, than the second after which the server calls an automatic vacuum of them off.
 async fn drop_old(database: &Database) {
     let mut tries = 0;
     loop {
@@ -272,7 +281,7 @@ async fn drop_old(database: &Database) {
             .run_to_end(|connection| {
                 // Several statements at once are one transaction.
                 Box::pin(connection.execute(
-                    "set local lock_timeout = '500ms'; drop schema if exists views_old cascade",
+                    "set local lock_timeout = '1200ms'; drop schema if exists views_old cascade",
                 ))
             })
             .await;

@@ -147,7 +147,7 @@ async fn a_query_that_still_reads_the_replaced_views_is_not_disturbed() {
     let count = "select count(*) from views.messages";
     sqlx::query(count).execute(&mut *reading).await.expect("it reads one table");
     let others = async {
-        sleep(Duration::from_millis(1_300)).await;
+        sleep(Duration::from_millis(400)).await;
         // Whoever removes the tables holds some by now, and waits for this one.
         let count = "select count(*) from views_old.conversations, views_old.members";
         sqlx::query(count).execute(&mut *reading).await.expect("it reads another");
