@@ -7,11 +7,21 @@ const ALL = ['relay', ...STORING];
 const talk = {
   'messages/s': (report) => report.messages_per_second,
   'CPU µs a message': (report) => report.cpu_us_per_message,
+  'CPU µs a message, all that follows included': (report) => report.cpu_us_per_message_in_all,
+  's until at rest': (report) => report.settled_seconds,
   'load’s CPU µs a message': (report) => report.load_cpu_us_per_message,
+  'processors busy, %': (report) => report.processors.busy * 100,
 };
-const latency = { 'p50 µs': (report) => report.to_receipt.p50, 'p99 µs': (report) => report.to_receipt.p99, 'CPU µs a message': talk['CPU µs a message'] };
+const latency = {
+  'p50 µs': (report) => report.to_receipt.p50, 'p99 µs': (report) => report.to_receipt.p99,
+  'p50 µs to the ack': (report) => report.to_ack.p50, 'p99 µs to the ack': (report) => report.to_ack.p99,
+  'CPU µs a message': talk['CPU µs a message'], 'processors busy, %': talk['processors busy, %'],
+};
 const copies = { 'copies/s': (report) => report.copies_per_second };
-const answers = { 'answers/s': (report) => report.answers_per_second, 'CPU µs an answer': (report) => report.cpu_us_per_answer };
+const answers = {
+  'answers/s': (report) => report.answers_per_second, 'CPU µs an answer': (report) => report.cpu_us_per_answer,
+  'bytes an answer': (report) => report.bytes_per_answer, 'processors busy, %': talk['processors busy, %'],
+};
 
 /** The people and conversations of a journal that was filled. */
 const NAME = 'growth';
@@ -27,12 +37,13 @@ export function rows({ quick }) {
     { name: '100 pairs', load: ['talk', ...seconds], servers: ALL, figures: talk, quick: true },
     { name: '2,000 pairs', load: ['talk', '--pairs', '2000', '--in-flight', '1', ...seconds], servers: ALL, figures: talk },
     { name: 'one conversation', load: ['talk', '--pairs', '1', '--in-flight', '64', ...seconds], servers: ALL, figures: talk },
-    { name: '2,000 a second', load: ['talk', '--rate', '2000', ...seconds], servers: ALL, figures: latency, quick: true },
-    { name: '5,000 a second', load: ['talk', '--rate', '5000', ...seconds], servers: ALL, figures: latency },
+    { name: '2,000 a second', load: ['talk', '--rate', '2000', ...seconds], servers: ALL, figures: latency, fresh: true, quick: true },
+    { name: '5,000 a second', load: ['talk', '--rate', '5000', ...seconds], servers: ALL, figures: latency, fresh: true },
     { name: 'a group of 100', load: ['talk', '--group', '100', '--pairs', '4', '--in-flight', '16', ...seconds], servers: ALL, figures: copies },
     { name: 'a group of 1,000', load: ['talk', '--group', '1000', '--pairs', '4', '--in-flight', '8', ...seconds], servers: ALL, figures: copies },
-    { name: 'conversation:get', load: ['ask', '--event', 'conversation:get', ...asking], servers: STORING, figures: answers },
-    { name: 'notification:get', load: ['ask', '--event', 'notification:get', ...asking], servers: STORING, figures: answers },
+    { name: 'conversation:get', load: ['ask', '--event', 'conversation:get', ...asking], servers: STORING, figures: answers, fresh: true },
+    { name: 'notification:get', load: ['ask', '--event', 'notification:get', ...asking], servers: STORING, figures: answers, fresh: true },
+    { name: '100 pairs, 2,000 bytes each', load: ['talk', '--bytes', '2000', ...seconds], servers: ALL, figures: talk },
     {
       name: '100 pairs, a read for ten messages', load: ['talk', '--reads', '0.1', ...seconds], servers: STORING,
       figures: { ...talk, 'p99 µs of reads': (report) => report.to_answer.p99 },
@@ -40,6 +51,10 @@ export function rows({ quick }) {
     {
       name: '100 pairs, LOG_LEVEL=info', load: ['talk', ...seconds], servers: VERBATIM, settings: { LOG_LEVEL: 'info' }, quick: true,
       figures: { ...talk, 'lines dropped': (report) => report.dropped_lines },
+    },
+    {
+      name: '2,000 a second, LOG_LEVEL=info', load: ['talk', '--rate', '2000', ...seconds], servers: VERBATIM, settings: { LOG_LEVEL: 'info' },
+      figures: { ...latency, 'lines dropped': (report) => report.dropped_lines },
     },
     {
       name: 'idle connections', load: ['idle', '--connections', quick ? '2000' : '10000', ...(quick ? ['--hold', '1'] : [])], servers: ALL, quick: true, fresh: true,
@@ -135,11 +150,14 @@ export function log({ quick }) {
 
 const count = (number) => number.toLocaleString('en');
 
+/** The goals of a run: with fewer connections memory that is not theirs would count. */
+export const goalsOf = ({ quick }) => (quick ? GOALS.filter((goal) => goal.figure !== 'KiB a connection') : GOALS);
+
 /** A figure of a server beside another's, or its own in another row, or by itself; `least` or `most` is what is wanted. */
 function goals() {
   const both = (goal) => VERBATIM.map((of) => ({ ...goal, of }));
   const messages = { row: '100 pairs', figure: 'messages/s' };
-  const cost = { row: '100 pairs', figure: 'CPU µs a message', beside: 'peer' };
+  const cost = { row: '100 pairs', figure: 'CPU µs a message, all that follows included', beside: 'peer' };
   const calm = (figure, of, most) => ({ row: '2,000 a second', figure, of, beside: 'peer', most });
   const storm = (figure, besideFigure, most) => ({ row: 'reconnect storm', figure, besideRow: 'reconnect storm', besideFigure, most });
   return [

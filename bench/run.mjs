@@ -5,17 +5,18 @@
 // It wants the release build (cargo build --release -p verbatim -p verbatim-bench), `npm ci` in bench/peer and tests, and
 // PostgreSQL and NATS as scripts/services sets them.
 
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
+import { cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { chosen } from './options.mjs';
 import { LOGS, end } from './logs.mjs';
-import { GOALS, VERBATIM, growthGoals, logGoals } from './rows.mjs';
+import { VERBATIM, goalsOf, growthGoals, logGoals } from './rows.mjs';
 import { Grown, LOAD, SERVERS } from './servers.mjs';
-import { figures, memory, reached, verdicts, wrongs } from './table.mjs';
+import { allWrongs, figures, memory, reached, verdicts, wrongs } from './table.mjs';
 
 /** What one row may take. */
 const PATIENCE = 600_000;
@@ -75,13 +76,46 @@ async function measureAll(round, name, own) {
   }
 }
 
+/** What a program says of its version; nothing where there is none. */
+function version(command, ...args) {
+  try {
+    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const machine = {
+  cpu: cpus()[0].model, cores: cpus().length, memory: totalmem(), kernel: release(), node: process.version,
+  commit: version('git', '-C', here, 'describe', '--always', '--dirty', '--abbrev=12'),
+  postgres: version(join(process.env.VERBATIM_TEST_POSTGRES_BIN ?? '', 'postgres'), '--version'),
+  nats: version(process.env.VERBATIM_TEST_NATS_SERVER ?? 'nats-server', '--version'),
+};
+const folder = join(here, 'results');
+mkdirSync(folder, { recursive: true });
+const file = join(folder, `${new Date().toISOString().replaceAll(/[:.]/g, '-')}.json`);
+const keep = (more) => writeFileSync(file, JSON.stringify({ options, rounds, machine, ...more, faults, results }, null, 1));
+
 const begun = performance.now();
 try {
   for (let round = 0; round < rounds; round += 1) {
-    // Whoever comes first finds another machine than whoever comes last: each in turn.
+    // Those that are compared follow each other. Whoever comes first finds another machine than whoever comes last:
+    // each in turn.
     const order = names.map((_, n) => names[(n + round) % names.length]);
-    for (const name of order) {
-      for (const own of starts(rows.filter((row) => row.servers.includes(name)))) await measureAll(round, name, own);
+    for (const some of starts(rows)) {
+      for (const name of order) {
+        const own = some.filter((row) => row.servers.includes(name));
+        if (own.length === 0) continue;
+        try {
+          await measureAll(round, name, own);
+        } catch (error) {
+          // A server that doesn't start, or complains at its end. The others' figures stand.
+          console.error(`${round + 1}/${rounds} ${name}: ${error.message}`);
+          if (VERBATIM.includes(name)) faults.push(`${name}, ${own.map((row) => row.name).join('; ')}: ${error.message}`);
+        }
+        keep({});
+      }
     }
   }
 } finally {
@@ -91,23 +125,19 @@ try {
 
 // --- Telling.
 
-const goals = reached(results, options.log ? logGoals(options) : [...GOALS, ...growthGoals(grown)]);
+const goals = reached(results, options.log ? logGoals(options) : [...goalsOf(options), ...growthGoals(grown)], rows.map((row) => row.name)).filter((goal) => names.includes(goal.of) && names.includes(goal.beside ?? goal.of));
 const measured = (row) => names.filter((name) => row.servers.includes(name));
 const isLimit = (row) => row.load?.[0] === 'limit';
 const of = (some) => [...new Set(some.flatMap(measured))].toSorted((a, b) => names.indexOf(a) - names.indexOf(b));
 const tables = [rows.filter((row) => !isLimit(row)), rows.filter(isLimit)].filter((some) => of(some).length > 0);
-const disorder = results.reduce((sum, { server, report }) => ({ ...sum, [server]: (sum[server] ?? 0) + (report.out_of_order ?? 0) }), {});
 
 console.log(`Medians of ${rounds} ${rounds > 1 ? 'rounds (least to most)' : 'round'}; ${cpus().length} cores of ${cpus()[0].model}, ${Math.round(totalmem() / 2 ** 30)} GiB, the load generator beside the server.`);
 for (const some of tables) console.log(`\n${figures(results, some, of(some))}`);
-if (!options.log) console.log(`\nOut of order: ${Object.entries(disorder).map(([name, count]) => `${name} ${count.toLocaleString('en')}`).join(', ')}.`);
+if (!options.log) console.log(`\n${allWrongs(results, names)}`);
 if (!options.log) console.log(`\n${memory(results)}`);
 if (goals.length > 0) console.log(`\n${verdicts(goals)}`);
 
-const folder = fileURLToPath(new URL('results', import.meta.url));
-mkdirSync(folder, { recursive: true });
-const file = `${folder}/${new Date().toISOString().replaceAll(/[:.]/g, '-')}.json`;
-writeFileSync(file, JSON.stringify({ options, rounds, cpu: cpus()[0].model, cores: cpus().length, goals, results }, null, 1));
+keep({ goals });
 console.error(`\nafter ${Math.round((performance.now() - begun) / 1_000)} s; raw results: ${file}`);
 if (faults.length > 0) {
   console.error(`\nA failed run:\n${faults.join('\n')}`);

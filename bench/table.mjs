@@ -7,6 +7,12 @@ export function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** Of those that there are; of none, no number. */
+function medianOf(values) {
+  const known = values.filter(Number.isFinite);
+  return known.length > 0 ? median(known) : Number.NaN;
+}
+
 const short = (value) => (Math.abs(value) >= 1_000 ? Math.round(value).toLocaleString('en') : String(Number(value.toPrecision(3))));
 
 /** The median of what there is, and the least and the most. */
@@ -40,8 +46,8 @@ export function memory(results) {
   return [...head(['process', 'peak MiB'], 1), ...[...most].map(([name, mib]) => line([name, short(mib)]))].join('\n');
 }
 
-/** What of the goals was measured: a goal's values, round by round, and whether their median meets it. */
-export function reached(results, goals) {
+/** Those of the goals whose rows were to be measured: a goal's values, round by round, and whether their median meets it. */
+export function reached(results, goals, rows) {
   const find = (round, server, row) => results.find((result) => result.round === round && result.server === server && result.row === row);
   const rounds = [...new Set(results.map(({ round }) => round))];
   return goals.flatMap((goal) => {
@@ -51,9 +57,10 @@ export function reached(results, goals) {
       if (!isRatio) return own;
       return own / find(round, goal.beside ?? goal.of, goal.besideRow ?? goal.row)?.figures[goal.besideFigure ?? goal.figure];
     }).filter(Number.isFinite);
-    if (values.length === 0) return [];
-    const value = median(values);
-    const alone = median(rounds.map((round) => find(round, goal.of, goal.row)?.figures[goal.figure]).filter(Number.isFinite));
+    // What was to be measured and has no figure is not met.
+    if (!rows.includes(goal.row)) return [];
+    const value = medianOf(values);
+    const alone = medianOf(rounds.map((round) => find(round, goal.of, goal.row)?.figures[goal.figure]));
     const met = goal.least === undefined ? value <= goal.most : value >= goal.least || alone >= goal.enough;
     return [{ ...goal, isRatio, values, met }];
   });
@@ -69,7 +76,20 @@ export function verdicts(reached) {
   return [...head(['goal', 'wanted', 'measured', 'met'], 2), ...lines].join('\n');
 }
 
-const WRONGS = ['refused', 'unanswered', 'lost', 'duplicated', 'out_of_order', 'wrong'];
+const WRONGS = ['refused', 'unanswered', 'lost', 'duplicated', 'out_of_order', 'disagreeing', 'wrong'];
+
+/** All of these that any server did, with a line for each row in which it did. */
+export function allWrongs(results, servers) {
+  const rows = new Map();
+  for (const { server, row, report } of results) {
+    const sums = rows.get(`${server}: ${row}`) ?? Object.fromEntries(WRONGS.map((kind) => [kind, 0]));
+    for (const kind of WRONGS) sums[kind] += report[kind] ?? 0;
+    rows.set(`${server}: ${row}`, sums);
+  }
+  const lines = [...rows].filter(([, sums]) => WRONGS.some((kind) => sums[kind] > 0)).toSorted(([a], [b]) => a.localeCompare(b));
+  if (lines.length === 0) return `No message was lost, came twice or out of order: ${servers.join(', ')}.`;
+  return [...head(['server and row', ...WRONGS.map((kind) => kind.replaceAll('_', ' '))], 1), ...lines.map(([name, sums]) => line([name, ...WRONGS.map((kind) => short(sums[kind]))]))].join('\n');
+}
 
 /** What a report tells that must not be, in words. */
 export const wrongs = (report) => WRONGS.filter((kind) => report[kind] > 0).map((kind) => `${report[kind].toLocaleString('en')} ${kind.replaceAll('_', ' ')}`);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { growth, log, logGoals, rows } from './rows.mjs';
-import { cell, figures, median, memory, reached, verdicts, wrongs } from './table.mjs';
+import { allWrongs, cell, figures, median, memory, reached, verdicts, wrongs } from './table.mjs';
 
 const result = (round, server, row, value) => ({ round, server, row, figures: { speed: value }, report: {} });
 
@@ -28,33 +28,38 @@ test('a server that a row is not for has a gap there', () => {
 test('a goal compares what was measured in the same round', () => {
   const results = [result(0, 'a', 'x', 10), result(0, 'b', 'x', 5), result(1, 'a', 'x', 30), result(1, 'b', 'x', 10), result(2, 'a', 'x', 99)];
   const goal = { row: 'x', figure: 'speed', of: 'a', beside: 'b' };
-  const [two] = reached(results, [{ ...goal, least: 2.5 }]);
+  const [two] = reached(results, [{ ...goal, least: 2.5 }], ['x']);
   assert.deepEqual([two.values, two.met], [[2, 3], true]);
-  const [less] = reached(results, [{ ...goal, least: 2.6 }]);
+  const [less] = reached(results, [{ ...goal, least: 2.6 }], ['x']);
   assert.equal(less.met, false);
   assert.match(verdicts([less]), /\| ≥ 2\.6 × b \| 2\.5 \(2 to 3\) \| \*\*no\*\* \|/);
 });
 
 test('a goal may be one of a figure alone, or beside another row', () => {
   const results = [result(0, 'a', 'x', 10), result(0, 'a', 'y', 40)];
-  const met = (goal) => reached(results, [{ figure: 'speed', of: 'a', ...goal }]).map(({ met }) => met);
+  const met = (goal) => reached(results, [{ figure: 'speed', of: 'a', ...goal }], ['x', 'y']).map(({ met }) => met);
   assert.deepEqual(met({ row: 'x', most: 10 }), [true]);
   assert.deepEqual(met({ row: 'x', most: 9 }), [false]);
   assert.deepEqual(met({ row: 'y', besideRow: 'x', most: 3 }), [false]);
-  assert.deepEqual(met({ row: 'not measured', most: 3 }), []);
+  assert.deepEqual(met({ row: 'not asked for', most: 3 }), []);
+  assert.deepEqual(met({ row: 'x', beside: 'one that has failed', least: 3 }), [false]);
+  assert.deepEqual(met({ row: 'x', figure: 'none', most: 3 }), [false]);
 });
 
 test('a value may be enough, whatever the ratio', () => {
   const results = [result(0, 'a', 'x', 10), result(0, 'b', 'x', 100)];
   const goal = { row: 'x', figure: 'speed', of: 'a', beside: 'b', least: 0.5 };
-  const met = (enough) => reached(results, [{ ...goal, enough }])[0].met;
+  const met = (enough) => reached(results, [{ ...goal, enough }], ['x'])[0].met;
   assert.deepEqual([met(undefined), met(11), met(10)], [false, false, true]);
 });
 
 test('what must not be is told', () => {
   assert.deepEqual(wrongs({ lost: 0, refused: 0 }), []);
-  const all = { refused: 1, unanswered: 2, lost: 3, duplicated: 4, out_of_order: 5_000, wrong: 6 };
-  assert.deepEqual(wrongs(all), ['1 refused', '2 unanswered', '3 lost', '4 duplicated', '5,000 out of order', '6 wrong']);
+  const all = { refused: 1, unanswered: 2, lost: 3, duplicated: 4, out_of_order: 5_000, disagreeing: 7, wrong: 6 };
+  assert.deepEqual(wrongs(all), ['1 refused', '2 unanswered', '3 lost', '4 duplicated', '5,000 out of order', '7 disagreeing', '6 wrong']);
+  const results = [{ server: 'peer', row: 'x', report: all }, { server: 'peer', row: 'x', report: all }, { server: 'relay', row: 'x', report: { lost: 0 } }];
+  assert.match(allWrongs(results, ['peer', 'relay']), /\n\| peer: x \| 2 \| 4 \| 6 \| 8 \| 10,000 \| 14 \| 12 \|$/);
+  assert.equal(allWrongs(results.slice(2), ['relay']), 'No message was lost, came twice or out of order: relay.');
 });
 
 test('memory is the most of all rows', () => {

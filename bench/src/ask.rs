@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use futures::future::try_join_all;
-use memchr::memmem::Finder;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::cast::at_least_one;
 use crate::client::{Message, Said, Target, is_success, lossy};
-use crate::processes::{self, Spent, Used};
+use crate::processes::{self, Processors, Spent, Used};
 use crate::talk::{connect, not_negative, positive};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +38,9 @@ pub struct Report {
     answers_per_second: f64,
     cpu_us_per_answer: f64,
     bytes_per_answer: f64,
+    /// Answers of another length than the one before that was looked through.
+    wrong: u64,
+    processors: Processors,
     processes: Vec<Used>,
     load_cpu_seconds: f64,
 }
@@ -59,36 +62,36 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
         }
     }
     let mut connections = connect(&args.target, &users).await?;
-    // Until everybody has all.
-    let ids = Finder::new("\"_id\"");
-    let full = |answer: &[u8]| ids.find_iter(answer).count() >= args.entries;
-    try_join_all(connections.iter_mut().map(async |connection| {
+    // Until everybody has all. What each is answered from then on is as long.
+    let lengths = try_join_all(connections.iter_mut().map(async |connection| {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             let answer = connection.ask(&args.event, "{}").await?;
-            if full(&answer) {
-                return anyhow::Ok(());
+            if entries(&answer)? == args.entries {
+                return anyhow::Ok(answer.len());
             }
             ensure!(Instant::now() < end, "not all {} are there", args.entries);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }))
     .await?;
+    processes::quiet(&args.target.processes).await?;
 
     let begun = Instant::now() + Duration::from_secs_f64(args.warm_up);
     let end = begun + Duration::from_secs_f64(args.seconds);
     let mut tasks = JoinSet::new();
-    for mut connection in connections {
+    for (mut connection, length) in connections.into_iter().zip(lengths) {
         let event = args.event.clone();
         tasks.spawn_local(async move {
-            let (mut answers, mut bytes) = (0_u64, 0_u64);
+            let (mut answers, mut bytes, mut wrong) = (0_u64, 0_u64, 0_u64);
             loop {
                 let answer = connection.ask(&event, "{}").await?;
                 ensure!(is_success(&answer), "refused: {}", lossy(&answer));
+                wrong += u64::from(answer.len() != length);
                 let now = Instant::now();
                 if now >= end {
                     connection.close().await?;
-                    return anyhow::Ok((answers, bytes));
+                    return anyhow::Ok((answers, bytes, wrong));
                 }
                 if now >= begun {
                     answers += 1;
@@ -100,20 +103,30 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     tokio::time::sleep_until(begun.into()).await;
     let before = processes::look(&args.target.processes)?;
     tokio::time::sleep_until(end.into()).await;
-    let Spent { processes, cpu_seconds, load_cpu_seconds } = before.until_now()?;
-    let (mut answers, mut bytes) = (0, 0);
+    let Spent { processes, cpu_seconds, load_cpu_seconds, processors } = before.until_now()?;
+    let (mut answers, mut bytes, mut wrong) = (0, 0, 0);
     while let Some(ended) = tasks.join_next().await {
-        let (more, more_bytes) = ended??;
+        let (more, more_bytes, more_wrong) = ended??;
         answers += more;
         bytes += more_bytes;
+        wrong += more_wrong;
     }
     Ok(Report {
         answers_per_second: answers as f64 / args.seconds,
         cpu_us_per_answer: cpu_seconds * 1e6 / answers as f64,
         bytes_per_answer: bytes as f64 / answers as f64,
+        wrong,
+        processors,
         processes,
         load_cpu_seconds,
     })
+}
+
+/// How many entries the list has that was asked for.
+fn entries(answer: &[u8]) -> anyhow::Result<usize> {
+    let answer: Value = serde_json::from_slice(answer)?;
+    let list = answer[0]["data"].as_array();
+    list.map(Vec::len).with_context(|| format!("no list: {answer}"))
 }
 
 #[cfg(test)]
@@ -126,6 +139,15 @@ mod tests {
     struct Cli {
         #[command(flatten)]
         _args: Args,
+    }
+
+    #[test]
+    fn entries_are_those_of_the_list_alone() {
+        let list = br#"[{"success":true,"data":[{"_id":"a","lastMessage":{"_id":"b"}}]}]"#;
+        assert_eq!(entries(list).expect("a list"), 1);
+        for bad in [&b"[]"[..], br#"[{"success":false,"error":{}}]"#, b"nonsense"] {
+            assert!(entries(bad).is_err(), "{}", lossy(bad));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 
 use anyhow::ensure;
+use futures::FutureExt;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use memchr::memmem::Finder;
 use serde_json::json;
@@ -103,6 +104,17 @@ impl Connection {
                 return Ok(self.socket.text(text));
             }
             self.turn().await?;
+        }
+    }
+
+    /// Whether the server has ended it, as far as has been heard here; what else has come is passed over.
+    pub fn is_over(&mut self) -> bool {
+        loop {
+            match self.next().now_or_never() {
+                None => return false,
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return true,
+            }
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Report {
     cpu_us_per_connect: f64,
     /// Resident memory that came with the connections, of all processes, for each.
     kib_per_connection: f64,
+    /// Connections that were not open any more at the end.
+    lost: usize,
     processes: Vec<Used>,
     load_cpu_seconds: f64,
 }
@@ -52,17 +54,21 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     let opening = (0..args.connections).map(|number| async move {
         target.connect(&format!("idle-{number}-{name}"), number).await
     });
-    let opened: Vec<_> = stream::iter(opening).buffer_unordered(args.opening).try_collect().await?;
+    let mut opened: Vec<_> =
+        stream::iter(opening).buffer_unordered(args.opening).try_collect().await?;
     let seconds = begun.elapsed().as_secs_f64();
-    let Spent { processes, cpu_seconds, load_cpu_seconds } = before.until_now()?;
+    let Spent { processes, cpu_seconds, load_cpu_seconds, .. } = before.until_now()?;
     sleep(Duration::from_secs_f64(args.hold)).await;
     let held = processes::look(&target.processes)?;
+    let lost =
+        opened.iter_mut().filter_map(|connection| connection.is_over().then_some(())).count();
     let count = opened.len() as f64;
     let came = held.resident_kib() as f64 - before.resident_kib() as f64;
     Ok(Report {
         connects_per_second: count / seconds,
         cpu_us_per_connect: cpu_seconds * 1e6 / count,
         kib_per_connection: came / count,
+        lost,
         processes,
         load_cpu_seconds,
     })

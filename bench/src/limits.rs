@@ -82,7 +82,7 @@ impl Rows {
 /// What it took to store all since `before` and `begun`.
 fn report(before: &Look<'_>, begun: Instant, rows: usize) -> anyhow::Result<Report> {
     let seconds = begun.elapsed().as_secs_f64();
-    let Spent { processes, cpu_seconds, load_cpu_seconds } = before.until_now()?;
+    let Spent { processes, cpu_seconds, load_cpu_seconds, .. } = before.until_now()?;
     let cpu_seconds = if processes.is_empty() { load_cpu_seconds } else { cpu_seconds };
     Ok(Report {
         rows,

@@ -20,6 +20,10 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tokio::task::LocalSet;
 
+/// Verbatim's, so that the relay has no other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -48,11 +48,29 @@ pub struct Used {
     peak_kib: u64,
 }
 
-/// A look at all of them, and at this process.
+/// A look at all of them, at this process and at the machine.
 pub struct Look<'w> {
     watched: &'w [Watched],
     usage: Vec<Usage>,
     load_cpu_seconds: f64,
+    machine: Machine,
+}
+
+/// Ticks of all processors since the machine began.
+#[derive(Debug, Clone, Copy, Default)]
+struct Machine {
+    all: u64,
+    /// In which they had nothing to do.
+    idle: u64,
+    /// In which the host gave them to others.
+    stolen: u64,
+}
+
+/// What the machine's processors did between two looks, whoever for: parts of all their time.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Processors {
+    pub busy: f64,
+    stolen: f64,
 }
 
 /// What was used between two looks.
@@ -61,6 +79,7 @@ pub struct Spent {
     /// Of them together.
     pub cpu_seconds: f64,
     pub load_cpu_seconds: f64,
+    pub processors: Processors,
 }
 
 /// What each has used so far.
@@ -78,7 +97,7 @@ pub fn look(watched: &[Watched]) -> anyhow::Result<Look<'_>> {
         watched.iter().map(|watched| of_tree(watched, &children)).collect::<Result<_, _>>()?;
     let own = Watched { name: "load".to_owned(), pid: std::process::id() };
     let load_cpu_seconds = of_tree(&own, &HashMap::new())?.cpu_seconds;
-    Ok(Look { watched, usage, load_cpu_seconds })
+    Ok(Look { watched, usage, load_cpu_seconds, machine: machine()? })
 }
 
 impl Look<'_> {
@@ -96,7 +115,11 @@ impl Look<'_> {
             .collect();
         let cpu_seconds = processes.iter().map(|used| used.cpu_seconds).sum();
         let load_cpu_seconds = now.load_cpu_seconds - self.load_cpu_seconds;
-        Ok(Spent { processes, cpu_seconds, load_cpu_seconds })
+        let all = (now.machine.all - self.machine.all).max(1) as f64;
+        let idle = (now.machine.idle - self.machine.idle) as f64 / all;
+        let stolen = (now.machine.stolen - self.machine.stolen) as f64 / all;
+        let processors = Processors { busy: (1.0 - idle - stolen).max(0.0), stolen };
+        Ok(Spent { processes, cpu_seconds, load_cpu_seconds, processors })
     }
 
     pub fn resident_kib(&self) -> u64 {
@@ -118,6 +141,17 @@ fn of_tree(watched: &Watched, children: &HashMap<u32, Vec<u32>>) -> anyhow::Resu
         all.peak_kib += peak_kib(pid);
     }
     Ok(all)
+}
+
+/// From the first line of `/proc/stat`: user, nice, system, idle, waiting for a disk, both kinds of
+/// interrupts, stolen.
+fn machine() -> anyhow::Result<Machine> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> =
+        line.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+    ensure!(ticks.len() == 8, "/proc/stat begins with {line:?}");
+    Ok(Machine { all: ticks.iter().sum(), idle: ticks[3] + ticks[4], stolen: ticks[7] })
 }
 
 /// Processor time of this process's children that have ended, in seconds.
@@ -148,16 +182,18 @@ fn kib(pid: u32, file: &str, name: &str) -> u64 {
 }
 
 /// Waits until all of them together take less than a twentieth of a processor, a minute at most:
-/// until nothing of what was done before is still being worked on.
-pub async fn quiet(watched: &[Watched]) -> anyhow::Result<()> {
+/// until nothing of what was done before is still being worked on. How many seconds it was until then, if
+/// it came to that.
+pub async fn quiet(watched: &[Watched]) -> anyhow::Result<Option<f64>> {
+    let begun = Instant::now();
     for _ in 0..120 {
-        let before = look(watched)?;
+        let (before, at) = (look(watched)?, begun.elapsed());
         sleep(Duration::from_millis(500)).await;
         if before.until_now()?.cpu_seconds < 0.025 {
-            break;
+            return Ok(Some(at.as_secs_f64()));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -188,6 +224,11 @@ mod tests {
         }
         let spent = before.until_now().expect("another");
         assert!(spent.cpu_seconds > 0.01 && spent.load_cpu_seconds > 0.01, "{:?}", spent.processes);
+        assert!(
+            spent.processors.busy > 0.0 && spent.processors.busy <= 1.0,
+            "{:?}",
+            spent.processors
+        );
         assert!(before.resident_kib() > 0);
     }
 }

@@ -42,6 +42,8 @@ pub enum Fault {
     Repeat,
     /// Hands it on after the next.
     Swap,
+    /// The same, for half of those who receive it.
+    Scatter,
     Refuse,
     /// Hands it on, and doesn't answer.
     Ignore,
@@ -50,6 +52,12 @@ pub enum Fault {
 }
 
 const STALL: Duration = Duration::from_millis(50);
+
+/// Packets that may wait for a client: more than ever do here, as those beyond are lost.
+const QUEUE: usize = 1 << 20;
+
+/// As Verbatim has it.
+const READ_BUFFER: usize = 2_048;
 
 /// How many messages pass well until one doesn't.
 const FAULTLESS: u64 = 100;
@@ -148,10 +156,12 @@ fn receive(socket: &SocketRef, sent: &Send, ack: AckSender, hub: &Hub) {
         sender_info: SenderInfo { user_id: &sender_id, role: "user" },
         created_at: envelope(()).timestamp,
     });
-    let rooms = if let Some(target) = &sent.target_user_id {
-        vec![room(&sender_id), room(target)]
-    } else {
-        lock(&hub.groups).get(&sent.conversation_id).cloned().unwrap_or_default()
+    // Held until it is handed on, so that all members of a group see one order.
+    let groups = sent.target_user_id.is_none().then(|| lock(&hub.groups));
+    let members = groups.as_ref().and_then(|groups| groups.get(&sent.conversation_id));
+    let mut rooms = match &sent.target_user_id {
+        Some(target) => vec![room(&sender_id), room(target)],
+        None => members.cloned().unwrap_or_default(),
     };
     let fault = hub.fault.filter(|_| number.is_multiple_of(FAULTLESS));
     if fault == Some(Fault::Stall) {
@@ -164,17 +174,22 @@ fn receive(socket: &SocketRef, sent: &Send, ack: AckSender, hub: &Hub) {
             hand_on(socket, rooms.clone(), &message);
             hand_on(socket, rooms, &message);
         }
-        Some(Fault::Swap) => {
+        Some(fault @ (Fault::Swap | Fault::Scatter)) => {
+            let later = rooms.split_off(if fault == Fault::Scatter { rooms.len() / 2 } else { 0 });
             let json = serde_json::to_value(&message).unwrap_or_default();
-            *lock(&hub.held) = Some((rooms, json));
+            *lock(&hub.held) = Some((later, json));
+            if !rooms.is_empty() {
+                hand_on(socket, rooms, &message);
+            }
         }
     }
-    if hub.fault == Some(Fault::Swap)
+    if matches!(hub.fault, Some(Fault::Swap | Fault::Scatter))
         && fault.is_none()
         && let Some((rooms, message)) = lock(&hub.held).take()
     {
         hand_on(socket, rooms, &message);
     }
+    drop(groups);
     match fault {
         Some(Fault::Ignore) => {}
         Some(Fault::Refuse) => drop(ack.send(&Envelope { success: false, data: (), timestamp: 0 })),
@@ -250,7 +265,8 @@ pub async fn serve(
         Ok::<_, jsonwebtoken::errors::Error>(())
     };
     let hub = Arc::new(Hub { fault, ..Hub::default() });
-    let (service, io) = SocketIo::new_svc();
+    let (service, io) =
+        SocketIo::builder().max_buffer_size(QUEUE).ws_read_buffer_size(READ_BUFFER).build_svc();
     let handler = async move |socket: SocketRef| connect(&socket, &hub);
     io.ns("/", handler.with(admit));
     loop {

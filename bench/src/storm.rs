@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -18,6 +18,8 @@ use crate::talk::{Outcome, Plan, Talk, Times, connect, pause, positive};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// For how long it is measured how others talk while nothing else happens.
 const CALM: Duration = Duration::from_secs(5);
+/// How long what comes twice may take.
+const LATE: Duration = Duration::from_millis(200);
 /// Who writes while the clients are away.
 const WRITERS: usize = 32;
 
@@ -159,18 +161,28 @@ impl Clients<'_> {
             let ready = timeout(PATIENCE, catch_up(&mut connection, missed)).await;
             let (cursor, wrong) =
                 ready.with_context(|| format!("{user} was not brought up to date"))??;
-            Ok(Back { connection, cursor, wrong })
+            anyhow::Ok((number, Back { connection, cursor, wrong }))
         });
-        stream::iter(back).buffered(*opening).try_collect().await
+        let mut all: Vec<_> = stream::iter(back).buffer_unordered(*opening).try_collect().await?;
+        all.sort_by_key(|(number, _)| *number);
+        Ok(all.into_iter().map(|(_, back)| back).collect())
     }
 
-    /// All leave, and keep their cursors. How many messages were others than those that had to come.
+    /// All leave, and keep their cursors. How many messages were others than those that had to come, with
+    /// those that came after all should have been there.
     async fn leave(&mut self, back: Vec<Back>) -> anyhow::Result<u64> {
+        pause(LATE).await?;
+        let reader = Reader::new(0);
         let mut all_wrong = 0;
         let mut leaving = Vec::new();
-        for (slot, Back { connection, cursor, wrong }) in self.cursors.iter_mut().zip(back) {
+        for (slot, Back { mut connection, cursor, wrong }) in self.cursors.iter_mut().zip(back) {
             *slot = Some(cursor);
             all_wrong += wrong;
+            while let Some(more) = connection.next().now_or_never() {
+                if let Packet::Event(event) = parse(more?) {
+                    all_wrong += u64::from(reader.read(event).is_some());
+                }
+            }
             leaving.push(connection.close());
         }
         stream::iter(leaving).buffer_unordered(self.opening).try_collect::<()>().await?;

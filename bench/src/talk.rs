@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::cast::{Cast, at_least_one};
 use crate::client::{Connection, Target, is_success, lossy};
-use crate::processes::{self, Spent, Used};
+use crate::processes::{self, Processors, Spent, Used};
 use order::Order;
 use pacer::Pacer;
 use session::{Pace, Run, Sending, Session};
@@ -113,6 +113,11 @@ pub struct Report {
     to_receipt: Times,
     to_answer: Times,
     cpu_us_per_message: f64,
+    /// Of all that was sent, before and after it was measured too, with what was put off until later.
+    cpu_us_per_message_in_all: f64,
+    /// For how long the servers went on once all had come; none if they did for a minute.
+    settled_seconds: Option<f64>,
+    processors: Processors,
     processes: Vec<Used>,
     load_cpu_seconds: f64,
     load_cpu_us_per_message: f64,
@@ -127,6 +132,8 @@ pub struct Outcome {
     pub lost: u64,
     pub duplicated: u64,
     pub out_of_order: u64,
+    /// Members of a group who saw another order than its first.
+    pub disagreeing: u64,
 }
 
 /// Opens connections of these users, many at once, in order.
@@ -280,7 +287,13 @@ fn outcome(run: &Run, copies: u64, sessions: &[Session]) -> Outcome {
         lost: expected.saturating_sub(run.copies.get()).max(holes.saturating_sub(refused * copies)),
         duplicated: of_all(|order| order.duplicated),
         out_of_order: of_all(|order| order.late),
+        disagreeing: if copies == 2 { 0 } else { disagreeing(sessions) },
     }
+}
+
+fn disagreeing(sessions: &[Session]) -> u64 {
+    let first = sessions.first().map(|session| session.seen);
+    sessions.iter().filter(|session| Some(session.seen) != first).count() as u64
 }
 
 /// Work that only takes its time.
@@ -293,11 +306,14 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     let Args { target, plan, warm_up, seconds } = args;
     processes::quiet(&target.processes).await?;
     let mut talk = Talk::begin(&target, &plan).await?;
+    let begun = processes::look(&target.processes)?;
     talk.during(pause(Duration::from_secs_f64(warm_up))).await?;
     let before = processes::look(&target.processes)?;
     talk.measure(pause(Duration::from_secs_f64(seconds))).await?;
-    let Spent { processes, cpu_seconds, load_cpu_seconds } = before.until_now()?;
+    let Spent { processes, cpu_seconds, load_cpu_seconds, processors } = before.until_now()?;
     let (outcome, windows) = talk.end().await?;
+    let settled_seconds = processes::quiet(&target.processes).await?;
+    let in_all = begun.until_now()?.cpu_seconds * 1e6 / (outcome.sent - outcome.refused) as f64;
     let window = &windows[0];
     let (seconds, messages) = (window.seconds(), window.messages as f64);
     Ok(Report {
@@ -310,6 +326,9 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
         to_receipt: Times::from(&window.to_receipt),
         to_answer: Times::from(&window.to_answer),
         cpu_us_per_message: cpu_seconds * 1e6 / messages,
+        cpu_us_per_message_in_all: in_all,
+        settled_seconds,
+        processors,
         processes,
         load_cpu_seconds,
         load_cpu_us_per_message: load_cpu_seconds * 1e6 / messages,

@@ -234,12 +234,14 @@ pub struct Session {
     pub sending: Option<Sending>,
     /// By voice.
     pub orders: HashMap<u32, Order>,
+    /// A hash of all that came, in its order.
+    pub seen: u64,
     reader: Reader,
 }
 
 impl Session {
     pub fn new(run: &Run, sending: Option<Sending>) -> Self {
-        Self { sending, orders: HashMap::new(), reader: Reader::new(run.id) }
+        Self { sending, orders: HashMap::new(), seen: 0, reader: Reader::new(run.id) }
     }
 
     /// Sends and receives until `end` says so, and leaves.
@@ -297,6 +299,10 @@ impl Session {
 
     fn received(&mut self, run: &Run, said: Said) {
         self.orders.entry(said.voice).or_default().came(said.number);
+        // Fowler, Noll and Vo's, of words in place of bytes.
+        for word in [u64::from(said.voice), said.number] {
+            self.seen = (self.seen ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+        }
         add(&run.copies);
         let sender = said.voice as usize % run.senders;
         let is_own = self.sending.as_ref().is_some_and(|own| own.sender == sender);

@@ -35,8 +35,15 @@ fn a_server_without_fault_is_found_to_have_none() {
         let (outcome, windows) = talk_to(None, &plan);
         let Outcome { sent, .. } = outcome;
         assert!(sent > 100, "{plan:?}: {sent}");
-        let faultless =
-            Outcome { sent, refused: 0, unanswered: 0, lost: 0, duplicated: 0, out_of_order: 0 };
+        let faultless = Outcome {
+            sent,
+            refused: 0,
+            unanswered: 0,
+            lost: 0,
+            duplicated: 0,
+            out_of_order: 0,
+            disagreeing: 0,
+        };
         assert_eq!(outcome, faultless, "{plan:?}");
         let window = &windows[0];
         assert!(window.to_receipt.len() > 100 && window.to_ack.len() > 100, "{plan:?}");
@@ -53,6 +60,8 @@ fn each_fault_of_a_server_is_found() {
         assert!(found(Fault::Refuse).refused > 0);
         assert!(found(Fault::Ignore).unanswered > 0);
     }
+    let group = talk_to(Some(Fault::Scatter), &Plan { group: Some(6), ..plan() }).0;
+    assert!((1..6).contains(&group.disagreeing), "{group:?}");
 }
 
 #[test]
