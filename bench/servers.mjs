@@ -122,9 +122,21 @@ async function peer(batch) {
   };
 }
 
-async function relay() {
-  const server = await program(LOAD, ['relay', '--secret', SECRET]);
+async function relay(...store) {
+  const server = await program(LOAD, ['relay', '--secret', SECRET, ...store]);
   return { flags: chat(server.listen, { relay: server.pid }), stop: () => server.stop() };
+}
+
+async function storingRelay() {
+  const data = folder();
+  const server = await relay('--store', join(data, 'messages.sqlite'));
+  return {
+    ...server,
+    async stop() {
+      await server.stop();
+      remove(data);
+    },
+  };
 }
 
 // The stores alone: which of the limits, and where it is.
@@ -142,7 +154,8 @@ async function jetstream() {
 const sqlite = async () => ({ flags: ['sqlite'], stop() {} });
 
 export const SERVERS = {
-  relay,
+  relay: () => relay(),
+  'storing relay': storingRelay,
   verbatim,
   cluster,
   peer: () => peer('0'),

@@ -1,11 +1,14 @@
 //! A Socket.IO server that hands on what it is sent, numbered, and stores nothing: what the transport
-//! alone allows on this machine. It has the fixed contract's handshake, events and payloads.
+//! alone allows on this machine. Or it stores each, and does nothing else. It has the fixed contract's handshake, events and payloads.
+
+mod store;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,12 +26,17 @@ use socketioxide::handler::{ConnectHandler, FromMessageParts, MessageHandler, Va
 use socketioxide::socket::Socket;
 use tokio::net::{TcpListener, TcpSocket};
 
+use store::Waiting;
+
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     #[arg(long, default_value = "a secret for benchmarks, nothing else")]
     secret: String,
+    /// Stores each message in a new `SQLite` file at this path before it is handed on.
+    #[arg(long, value_name = "PATH")]
+    store: Option<PathBuf>,
     /// Does so to every hundredth message, to see that load finds it out.
     #[arg(long)]
     fault: Option<Fault>,
@@ -223,9 +231,13 @@ where
     }
 }
 
-fn connect(socket: &SocketRef, hub: &Arc<Hub>) {
+fn connect(socket: &SocketRef, hub: &Arc<Hub>, store: Option<mpsc::Sender<Waiting>>) {
     let own = Arc::clone(hub);
-    let send = move |socket: &SocketRef, sent: Send, ack| receive(socket, &sent, ack, &own);
+    let send = move |socket: &SocketRef, sent: Send, ack| match &store {
+        None => receive(socket, &sent, ack, &own),
+        // Its thread ends with the file, and then nothing is answered any more.
+        Some(store) => drop(store.send(Waiting { socket: socket.clone(), sent, ack })),
+    };
     socket.on("message:send", Inline(send, PhantomData));
     let own = Arc::clone(hub);
     let create = move |socket: &SocketRef, create: Create, ack: AckSender| {
@@ -246,7 +258,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         socket.bind(args.listen)?;
         let listener = socket.listen(4_096)?;
         println!("listens on {}", listener.local_addr()?);
-        serve(listener, &args.secret, args.fault).await
+        serve(listener, &args.secret, args.store.as_deref(), args.fault).await
     })
 }
 
@@ -254,6 +266,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 pub async fn serve(
     listener: TcpListener,
     secret: &str,
+    store: Option<&Path>,
     fault: Option<Fault>,
 ) -> anyhow::Result<()> {
     let key = Arc::new(DecodingKey::from_secret(secret.as_bytes()));
@@ -267,7 +280,11 @@ pub async fn serve(
     let hub = Arc::new(Hub { fault, ..Hub::default() });
     let (service, io) =
         SocketIo::builder().max_buffer_size(QUEUE).ws_read_buffer_size(READ_BUFFER).build_svc();
-    let handler = async move |socket: SocketRef| connect(&socket, &hub);
+    let stored = Arc::clone(&hub);
+    let hand_on =
+        move |waiting: Waiting| receive(&waiting.socket, &waiting.sent, waiting.ack, &stored);
+    let store = store.map(|path| store::start(path, hand_on)).transpose()?;
+    let handler = async move |socket: SocketRef| connect(&socket, &hub, store.clone());
     io.ns("/", handler.with(admit));
     loop {
         let (stream, _) = listener.accept().await?;

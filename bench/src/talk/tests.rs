@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -10,10 +12,15 @@ const SECRET: &str = "a secret";
 
 /// What a short talk beside a server with such a fault comes to.
 fn talk_to(fault: Option<Fault>, plan: &Plan) -> (Outcome, Vec<Window>) {
+    talk_to_one(None, fault, plan)
+}
+
+fn talk_to_one(store: Option<&Path>, fault: Option<Fault>, plan: &Plan) -> (Outcome, Vec<Window>) {
     let server = Runtime::new().expect("a runtime");
     let listener = server.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    server.spawn(relay::serve(listener, SECRET, fault));
+    let store = store.map(Path::to_owned);
+    server.spawn(async move { relay::serve(listener, SECRET, store.as_deref(), fault).await });
     let target =
         Target { servers: vec![address], secret: SECRET.to_owned(), processes: Vec::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -48,6 +55,17 @@ fn a_server_without_fault_is_found_to_have_none() {
         let window = &windows[0];
         assert!(window.to_receipt.len() > 100 && window.to_ack.len() > 100, "{plan:?}");
     }
+}
+
+#[test]
+fn a_relay_that_stores_has_each_message_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("relay.sqlite");
+    let (outcome, _) = talk_to_one(Some(&path), None, &plan());
+    assert_eq!((outcome.lost, outcome.unanswered, outcome.out_of_order), (0, 0, 0), "{outcome:?}");
+    let connection = rusqlite::Connection::open(&path).expect("a file");
+    let rows = connection.query_row("select count(*) from events", [], |row| row.get::<_, u64>(0));
+    assert_eq!(rows.expect("a count"), outcome.sent);
 }
 
 #[test]
