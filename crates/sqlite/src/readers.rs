@@ -1,14 +1,16 @@
 //! Connections that only read: work on one is a closure, which runs from beginning
 //! to end on a thread for such work, and hands over what it has made of the rows, not row by row.
 
-use std::panic::resume_unwind;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, Params, Row};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::{BUSY_TIMEOUT, Closed, OpenError, PREPARED, VERSION, YIELDS, same_version};
@@ -27,10 +29,31 @@ struct Shared {
     /// On whose threads they read, whoever asks: one who yields to others would hold them up with what all
     /// share.
     runtime: Option<Handle>,
-    connections: u32,
-    places: Arc<Semaphore>,
-    /// Those that nobody uses. None when there is no place any more.
-    idle: Mutex<Vec<Connection>>,
+    connections: usize,
+    state: Mutex<State>,
+    /// Told when the last of those that read has nothing to do any more.
+    rest: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Work that waits for one of those that read, the first first. Empty unless all do.
+    waiting: VecDeque<Work>,
+    /// How many read. Each goes on as long as work waits: under load nobody has to be woken up for it.
+    reading: usize,
+    /// Connections that nobody uses.
+    idle: Vec<Connection>,
+    closed: bool,
+}
+
+/// Is handed a connection, or why there is none. False if the connection is not to be used again.
+type Work = Box<dyn FnOnce(Result<&Connection, Error>) -> bool + Send>;
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let State { waiting, reading, closed, .. } = self;
+        write!(formatter, "{reading} read, {} wait, closed: {closed}", waiting.len())
+    }
 }
 
 /// Why nothing was read.
@@ -53,9 +76,9 @@ impl Readers {
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
             runtime: Handle::try_current().ok(),
-            connections,
-            places: Arc::new(Semaphore::new(connections as usize)),
-            idle: Mutex::new(vec![first]),
+            connections: connections as usize,
+            state: Mutex::new(State { idle: vec![first], ..State::default() }),
+            rest: Notify::new(),
         })))
     }
 
@@ -72,7 +95,7 @@ impl Readers {
         let readers = Self::open(path, connections).map_err(failed)?;
         let first = readers.0.connection().map_err(failed)?;
         let found = first.query_row(VERSION, [], |row| row.get(0)).map_err(failed)?;
-        readers.0.idle().push(first);
+        readers.0.state().idle.push(first);
         same_version(path, found, migrations)?;
         Ok(readers)
     }
@@ -90,33 +113,32 @@ impl Readers {
         T: Send + 'static,
         E: From<Error> + From<Closed> + Send + 'static,
     {
-        let places = Arc::clone(&self.0.places);
-        let Ok(place) = timeout(PATIENCE, places.acquire_owned()).await else {
-            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-            let why = "all connections that read are in use".to_owned();
-            return Err(Error::SqliteFailure(busy, Some(why)).into());
+        let (reply, mut result) = oneshot::channel();
+        let is_taken = Arc::new(AtomicBool::new(false));
+        let taken = Arc::clone(&is_taken);
+        let work = Box::new(move |connection: Result<&Connection, Error>| {
+            if taken.swap(true, Ordering::AcqRel) {
+                // Whoever asked has given up waiting.
+                return true;
+            }
+            let read = catch_unwind(AssertUnwindSafe(|| work(connection?)));
+            let is_well = read.is_ok();
+            // Whoever asked may have gone away.
+            drop(reply.send(read));
+            is_well
+        });
+        self.0.take(work)?;
+        let read = match timeout(PATIENCE, &mut result).await {
+            Err(_) if !is_taken.swap(true, Ordering::AcqRel) => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                let why = "all connections that read are in use".to_owned();
+                return Err(Error::SqliteFailure(busy, Some(why)).into());
+            }
+            Err(_) => result.await,
+            Ok(read) => read,
         };
-        let place = place.map_err(|_| Closed)?;
-        let shared = Arc::clone(&self.0);
-        let runtime = self.0.runtime.clone().unwrap_or_else(Handle::current);
-        let reading = move || {
-            let connection = shared.connection()?;
-            let read = work(&connection);
-            shared.give_back(connection, place);
-            read
-        };
-        let read = if YIELDS.get() {
-            // A thread that is made by this one would yield as well, whoever it reads for later.
-            let own = runtime.clone();
-            let made_there = runtime.spawn(async move { own.spawn_blocking(reading).await });
-            made_there.await.and_then(|read| read)
-        } else {
-            runtime.spawn_blocking(reading).await
-        };
-        read.unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => Err(Closed.into()),
-        })
+        // Without a result the runtime has ended.
+        read.map_err(|_| Closed)?.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// All rows that a statement gives, each as `read` makes it.
@@ -138,28 +160,79 @@ impl Readers {
     /// Closes them, once all who have come before are done. Who comes later finds them
     /// [closed](Closed).
     pub async fn close(&self) {
-        // None is left where they are closed already.
-        if let Ok(all) = self.0.places.acquire_many(self.0.connections).await {
-            self.0.places.close();
-            self.0.idle().clear();
-            drop(all);
+        loop {
+            // Before it is looked, so that no end is missed.
+            let rest = self.0.rest.notified();
+            let idle = {
+                let mut state = self.0.state();
+                state.closed = true;
+                (state.reading == 0).then(|| std::mem::take(&mut state.idle))
+            };
+            match idle {
+                Some(idle) => return drop(idle),
+                None => rest.await,
+            }
         }
     }
 }
 
 impl Shared {
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connection(&self) -> Result<Connection, Error> {
-        let idle = self.idle().pop();
+        let idle = self.state().idle.pop();
         idle.map_or_else(|| connect(&self.path), Ok)
     }
 
-    fn give_back(&self, connection: Connection, place: OwnedSemaphorePermit) {
-        self.idle().push(connection);
-        drop(place);
+    /// Has this done by whoever has time for it first.
+    fn take(self: &Arc<Self>, work: Work) -> Result<(), Closed> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Closed);
+        }
+        if state.reading == self.connections {
+            state.waiting.push_back(work);
+            return Ok(());
+        }
+        state.reading += 1;
+        drop(state);
+        let shared = Arc::clone(self);
+        let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
+        let reading = move || shared.read_from(work);
+        if YIELDS.get() {
+            // A thread that is made by this one would yield as well, whoever it reads for later.
+            let own = runtime.clone();
+            runtime.spawn(async move { drop(own.spawn_blocking(reading)) });
+        } else {
+            runtime.spawn_blocking(reading);
+        }
+        Ok(())
+    }
+
+    /// Does this, and then what waits.
+    fn read_from(&self, mut work: Work) {
+        let mut connection = None;
+        loop {
+            connection = match connection.map_or_else(|| self.connection(), Ok) {
+                Ok(connection) => work(Ok(&connection)).then_some(connection),
+                Err(error) => {
+                    work(Err(error));
+                    None
+                }
+            };
+            let mut state = self.state();
+            let Some(next) = state.waiting.pop_front() else {
+                state.idle.extend(connection);
+                state.reading -= 1;
+                if state.reading == 0 {
+                    self.rest.notify_waiters();
+                }
+                return;
+            };
+            work = next;
+        }
     }
 }
 
@@ -293,11 +366,31 @@ mod tests {
     async fn who_finds_no_place_for_long_is_told() {
         let (_folder, path) = file();
         let readers = Readers::open(&path, 1).expect("opened");
-        let all = readers.0.places.acquire().await.expect("open");
-        let refused = ask(&readers, "select n from t").await.expect_err("there is no place");
+        let (go_on, held_up) = mpsc::channel::<()>();
+        let (begun, begins) = oneshot::channel();
+        let held = readers.read(move |_| {
+            begun.send(()).expect("the test waits");
+            held_up.recv().expect("let go");
+            Ok::<_, ReadError>(())
+        });
+        let mut held = std::pin::pin!(held);
+        assert!(futures_poll(held.as_mut()).is_none());
+        begins.await.expect("it has begun");
+        let read = Arc::new(AtomicBool::new(false));
+        let late = Arc::clone(&read);
+        let refused = readers.read(move |_| {
+            late.store(true, Ordering::SeqCst);
+            Ok::<_, ReadError>(())
+        });
+        let mut refused = std::pin::pin!(refused);
+        assert!(futures_poll(refused.as_mut()).is_none());
+        tokio::time::advance(PATIENCE).await;
+        let refused = refused.await.expect_err("there is no place");
         assert!(refused.to_string().contains("in use"), "{refused}");
-        drop(all);
+        go_on.send(()).expect("it is there");
+        held.await.expect("however long it takes");
         assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
+        assert!(!read.load(Ordering::SeqCst), "nobody waited for it any more");
     }
 
     #[tokio::test]
@@ -319,7 +412,7 @@ mod tests {
         };
         let (held, ()) = tokio::join!(held, others);
         assert_eq!(held.expect("it was let in before"), 7);
-        assert!(readers.0.idle().is_empty());
+        assert!(readers.0.state().idle.is_empty());
         assert!(matches!(ask(&readers, "select n from t").await, Err(ReadError::Closed(_))));
         readers.close().await;
     }
