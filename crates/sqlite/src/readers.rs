@@ -46,8 +46,15 @@ struct State {
     closed: bool,
 }
 
-/// Is handed a connection, or why there is none. False if the connection is not to be used again.
-type Work = Box<dyn FnOnce(Result<&Connection, Error>) -> bool + Send>;
+/// Is handed a connection, or why there is none.
+type Work = Box<dyn FnOnce(Result<&Connection, Error>) -> Done + Send>;
+
+struct Done {
+    /// Whether the connection is to be used again.
+    is_well: bool,
+    /// Tells whoever asked; when the connection is theirs no more, so that they may close the file.
+    tell: Box<dyn FnOnce() + Send>,
+}
 
 impl std::fmt::Debug for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -119,13 +126,11 @@ impl Readers {
         let work = Box::new(move |connection: Result<&Connection, Error>| {
             if taken.swap(true, Ordering::AcqRel) {
                 // Whoever asked has given up waiting.
-                return true;
+                return Done { is_well: true, tell: Box::new(|| ()) };
             }
             let read = catch_unwind(AssertUnwindSafe(|| work(connection?)));
-            let is_well = read.is_ok();
             // Whoever asked may have gone away.
-            drop(reply.send(read));
-            is_well
+            Done { is_well: read.is_ok(), tell: Box::new(move || drop(reply.send(read))) }
         });
         self.0.take(work)?;
         let read = match timeout(PATIENCE, &mut result).await {
@@ -212,14 +217,18 @@ impl Shared {
     }
 
     /// Does this, and then what waits.
-    fn read_from(&self, mut work: Work) {
+    fn read_from(self: Arc<Self>, mut work: Work) {
         let mut connection = None;
         loop {
-            connection = match connection.map_or_else(|| self.connection(), Ok) {
-                Ok(connection) => work(Ok(&connection)).then_some(connection),
+            let done = match connection.map_or_else(|| self.connection(), Ok) {
+                Ok(lent) => {
+                    let done = work(Ok(&lent));
+                    connection = done.is_well.then_some(lent);
+                    done
+                }
                 Err(error) => {
-                    work(Err(error));
-                    None
+                    connection = None;
+                    work(Err(error))
                 }
             };
             let mut state = self.state();
@@ -229,8 +238,12 @@ impl Shared {
                 if state.reading == 0 {
                     self.rest.notify_waiters();
                 }
-                return;
+                drop(state);
+                drop(self);
+                return (done.tell)();
             };
+            drop(state);
+            (done.tell)();
             work = next;
         }
     }
@@ -347,6 +360,16 @@ mod tests {
         match future.poll(&mut context) {
             std::task::Poll::Ready(output) => Some(output),
             std::task::Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_has_read_may_close_the_file() {
+        let (_folder, path) = file();
+        for _ in 0..200 {
+            let readers = Readers::open(&path, 2).expect("opened");
+            ask(&readers, "select n from t").await.expect("a row");
+            assert_eq!(Arc::strong_count(&readers.0), 1, "nobody else holds a connection");
         }
     }
 
