@@ -64,6 +64,25 @@ describe('a check of the read models', () => {
     client.close();
   });
 
+  test('nor is a rebuild held up by those in use, which go on', { timeout: 60_000 }, async () => {
+    const clients = await Promise.all(Array.from({ length: 4 }, () => deployment.connect(ann)));
+    let going = true;
+    const load = Promise.all(clients.map(async (client, n) => {
+      for (let round = 0; going; round += 1) {
+        await Promise.all(Array.from({ length: 5 }, (_, k) => client.send({ conversationId: id, content: `${n} ${round} ${k}` })));
+      }
+    }));
+    try {
+      const { code, stdout, stderr } = await run(['rebuild'], deployment.settings, { timeout: 20_000 });
+      assert.equal(code, 0, stdout + stderr);
+    } finally {
+      going = false;
+      await load;
+    }
+    for (const client of clients) client.close();
+    assert.equal((await check()).code, 0);
+  });
+
   test('tells each row that differs, changes nothing, and a rebuild mends it', { timeout: 60_000 }, async () => {
     // Who asks waits until the analytics show what was said.
     const admin = await deployment.rest(user('admin'), { role: 'admin' });

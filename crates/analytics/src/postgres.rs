@@ -125,9 +125,10 @@ async fn begin(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
 /// than the second after which the server calls an automatic vacuum of them off.
 async fn remove(generation: i64, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection.execute("set local lock_timeout = '1200ms'").await?;
-    connection.execute(&*format!("drop table {}", rows_of(generation))).await?;
+    // In the order in which whoever writes locks them.
     let sql = "delete from analytics.generations where generation = $1";
-    sqlx::query(sql).bind(generation).execute(connection).await.map(drop)
+    sqlx::query(sql).bind(generation).execute(&mut *connection).await?;
+    connection.execute(&*format!("drop table if exists {}", rows_of(generation))).await.map(drop)
 }
 
 /// The table of a generation's rows.
@@ -438,12 +439,13 @@ impl Store for PostgresAnalytics {
             .database
             .run_to_end(|connection| {
                 Box::pin(async move {
+                    // Several may do so at once.
                     let given_up = "select generation from analytics.generations
-                                    where is_given_up limit 1";
-                    let found: Option<i64> =
-                        sqlx::query_scalar(given_up).fetch_optional(&mut *connection).await?;
-                    let Some(generation) = found else { return Ok(false) };
+                                    where is_given_up limit 1 for update skip locked";
                     let mut transaction = connection.begin().await?;
+                    let found: Option<i64> =
+                        sqlx::query_scalar(given_up).fetch_optional(&mut *transaction).await?;
+                    let Some(generation) = found else { return Ok(false) };
                     remove(generation, &mut transaction).await?;
                     transaction.commit().await?;
                     Ok(true)

@@ -107,8 +107,8 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Has this done with a connection, as soon as one is free, and to its end even if the caller goes
-    /// away. Each statement sees what is committed when it begins.
+    /// Has this done with a connection, as soon as one is free; once it has begun, to its end even if the
+    /// caller goes away. Each statement sees what is committed when it begins.
     ///
     /// # Errors
     /// What it gives; [`Closed`]; `SQLite`'s if no connection can be opened.
@@ -124,8 +124,8 @@ impl Readers {
         let is_taken = Arc::new(AtomicBool::new(false));
         let taken = Arc::clone(&is_taken);
         let work = Box::new(move |connection: Result<&Connection, Error>| {
-            if taken.swap(true, Ordering::AcqRel) {
-                // Whoever asked has given up waiting.
+            if reply.is_closed() || taken.swap(true, Ordering::AcqRel) {
+                // Whoever asked has gone away, or given up waiting.
                 return Done { is_well: true, tell: Box::new(|| ()) };
             }
             let read = catch_unwind(AssertUnwindSafe(|| work(connection?)));
@@ -203,9 +203,9 @@ impl Shared {
         }
         state.reading += 1;
         drop(state);
-        let shared = Arc::clone(self);
+        let place = Place(Some(Arc::clone(self)));
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
-        let reading = move || shared.read_from(work);
+        let reading = move || read_from(place, work);
         if YIELDS.get() {
             // A thread that is made by this one would yield as well, whoever it reads for later.
             let own = runtime.clone();
@@ -215,37 +215,57 @@ impl Shared {
         }
         Ok(())
     }
+}
 
-    /// Does this, and then what waits.
-    fn read_from(self: Arc<Self>, mut work: Work) {
-        let mut connection = None;
-        loop {
-            let done = match connection.map_or_else(|| self.connection(), Ok) {
-                Ok(lent) => {
-                    let done = work(Ok(&lent));
-                    connection = done.is_well.then_some(lent);
-                    done
-                }
-                Err(error) => {
-                    connection = None;
-                    work(Err(error))
-                }
-            };
-            let mut state = self.state();
-            let Some(next) = state.waiting.pop_front() else {
-                state.idle.extend(connection);
-                state.reading -= 1;
-                if state.reading == 0 {
-                    self.rest.notify_waiters();
-                }
-                drop(state);
-                drop(self);
-                return (done.tell)();
-            };
+/// The place of one who reads; given back if it never comes to that, as when the runtime has ended.
+struct Place(Option<Arc<Shared>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(shared) = self.0.take() else { return };
+        let mut state = shared.state();
+        state.reading -= 1;
+        if state.reading == 0 {
+            // Nobody will come to it.
+            let given_up = std::mem::take(&mut state.waiting);
+            shared.rest.notify_waiters();
             drop(state);
-            (done.tell)();
-            work = next;
+            drop(given_up);
         }
+    }
+}
+
+/// Does this, and then what waits.
+fn read_from(mut place: Place, mut work: Work) {
+    let mut connection = None;
+    while let Some(shared) = &place.0 {
+        let done = match connection.map_or_else(|| shared.connection(), Ok) {
+            Ok(lent) => {
+                let done = work(Ok(&lent));
+                connection = done.is_well.then_some(lent);
+                done
+            }
+            Err(error) => {
+                connection = None;
+                work(Err(error))
+            }
+        };
+        let mut state = shared.state();
+        let next = state.waiting.pop_front();
+        if next.is_none() {
+            state.idle.extend(connection.take());
+            state.reading -= 1;
+            if state.reading == 0 {
+                shared.rest.notify_waiters();
+            }
+        }
+        drop(state);
+        let Some(next) = next else {
+            drop(place.0.take());
+            return (done.tell)();
+        };
+        (done.tell)();
+        work = next;
     }
 }
 
@@ -353,6 +373,47 @@ mod tests {
         assert!(futures_poll(waiting.as_mut()).is_none());
         go_on.send(()).expect("it is there");
         assert_eq!(waiting.await.expect("a row"), 7);
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_has_asked_who_went_away_while_waiting_is_not_read() {
+        let (_folder, path) = file();
+        let readers = Readers::open(&path, 1).expect("opened");
+        let (go_on, held_up) = mpsc::channel::<()>();
+        let mut held = std::pin::pin!(readers.read(move |_| {
+            held_up.recv().expect("let go");
+            Ok::<_, ReadError>(())
+        }));
+        assert!(futures_poll(held.as_mut()).is_none());
+        let read = Arc::new(AtomicBool::new(false));
+        {
+            let read = Arc::clone(&read);
+            let mut gone = std::pin::pin!(readers.read(move |_| {
+                read.store(true, Ordering::SeqCst);
+                Ok::<_, ReadError>(())
+            }));
+            assert!(futures_poll(gone.as_mut()).is_none());
+        }
+        go_on.send(()).expect("it is there");
+        held.await.expect("read");
+        assert_eq!(ask(&readers, "select n from t").await.expect("a row"), 7);
+        assert!(!read.load(Ordering::SeqCst), "nobody waits for it");
+    }
+
+    #[test]
+    fn where_the_runtime_has_ended_they_are_closed_to_all_and_can_be_closed() {
+        let (_folder, path) = file();
+        let ended = tokio::runtime::Runtime::new().expect("a runtime");
+        let readers = ended.block_on(async { Readers::open(&path, 1).expect("opened") });
+        drop(ended);
+        let other = tokio::runtime::Runtime::new().expect("a runtime");
+        other.block_on(async {
+            for _ in 0..3 {
+                let refused = ask(&readers, "select n from t").await.expect_err("no thread");
+                assert!(matches!(refused, ReadError::Closed(_)), "{refused}");
+            }
+            timeout(Duration::from_secs(5), readers.close()).await.expect("closed");
+        });
     }
 
     fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {

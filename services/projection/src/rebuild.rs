@@ -216,18 +216,24 @@ async fn fill_both(
     let showing = async {
         while let Some(events) = shown.recv().await {
             if let Some(fresh) = fresh {
-                show(fresh, &events).await?;
+                show(fresh, &events).await.with_context(|| applied("shown", &events))?;
             }
         }
         anyhow::Ok(())
     };
     let counting = async {
         while let Some(events) = counted.recv().await {
-            count(figures, &events).await?;
+            count(figures, &events).await.with_context(|| applied("counted", &events))?;
         }
         anyhow::Ok(())
     };
     tokio::try_join!(filling, showing, counting).map(|(done, (), ())| done)
+}
+
+fn applied(what: &str, events: &[Arc<Recorded>]) -> String {
+    let position = |event: Option<&Arc<Recorded>>| event.map_or(0, |event| event.position);
+    let (first, last) = (position(events.first()), position(events.last()));
+    format!("positions {first} to {last} can't be {what}")
 }
 
 /// Feeds `apply` with every event above `checkpoint`, in order and in batches, until what it has

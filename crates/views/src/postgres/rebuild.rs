@@ -32,6 +32,7 @@ pub struct PostgresRebuild {
     checkpoint: AtomicU64,
     /// Has the lock, which ends with it; gone with the exchange.
     holder: Option<PgConnection>,
+    is_analyzed: bool,
 }
 
 #[async_trait]
@@ -80,17 +81,23 @@ impl Rebuildable for PostgresViews {
             journal: self.journal,
             checkpoint: AtomicU64::new(0),
             holder: Some(holder),
+            is_analyzed: false,
         })
     }
 
     async fn swap(&self, rebuild: &mut PostgresRebuild) -> Result<(), Error> {
         let holder = rebuild.holder.as_mut().ok_or_else(is_over)?;
+        // Once: those in use go on meanwhile, and an exchange that finds these behind is tried again.
+        if !std::mem::replace(&mut rebuild.is_analyzed, true)
+            && let Err(error) = schema::analyze_next(holder).await
+        {
+            tracing::warn!(%error, "the planner will come to know the new views by itself");
+        }
         let is_held = timeout(PATIENCE, holder.ping()).await;
         if !is_held.is_ok_and(|answer| answer.is_ok()) {
             // The new views may be another's by now.
             return Err(Error::Unavailable("the rebuild has lost its lock".into()));
         }
-        schema::analyze_next(holder).await.map_err(verbatim_postgres::Error::Refused)?;
         let checkpoint = schema::exchange(&self.database).await?;
         self.checkpoint.fetch_max(checkpoint, Ordering::AcqRel);
         rebuild.holder = None;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use verbatim_postgres::Database;
 use verbatim_protocol::JournalId;
 
@@ -21,6 +21,9 @@ const CREATE: &str = include_str!("../../../../migrations/postgres/views/create_
 /// Who changes what the name `views` stands for holds this lock alone, who writes into the views
 /// holds it shared: taken before the name is used.
 const EXCHANGE: i64 = 0x7665_7262_7669_6577;
+
+/// How long the planner may look at the new views; longer only where the server doesn't answer at all.
+const ANALYZING: Duration = Duration::from_secs(65);
 
 /// How often the replaced views are tried to be removed, and how long after a failure.
 const DROP_TRIES: u32 = 10;
@@ -227,10 +230,14 @@ pub(super) async fn remove_next(database: &Database) -> Result<(), Error> {
 }
 
 /// Has the planner know the new views, as it will not hear of them by itself before they are in use.
-/// Takes as long as it takes.
+/// It may take longer than other statements may.
 pub(super) async fn analyze_next(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let tables = TABLES.map(|(table, _)| format!("views_next.{table}")).join(", ");
-    connection.execute(&*format!("analyze {tables}")).await.map(drop)
+    let sql = format!("set local statement_timeout = '60s'; analyze {tables}");
+    let analyzing = timeout(ANALYZING, connection.execute(&*sql)).await;
+    analyzing
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        .map(drop)
 }
 
 /// Puts the new views in place of those in use, unless they are behind. Queries under way end on the
@@ -272,19 +279,18 @@ pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
 }
 
 /// Removes the views that were replaced. Apart from the exchange, because it waits for the queries
-/// that still read them; not for long, because such a query might wait for what this has locked. Longer,
-/// though, than the second after which the server calls an automatic vacuum of them off.
+/// that still read them; not for long, because such a query might wait for what this has locked. When
+/// those have surely ended, longer than the second after which the server calls an automatic vacuum off.
 async fn drop_old(database: &Database) {
     let mut tries = 0;
     loop {
-        let dropped = database
-            .run_to_end(|connection| {
-                // Several statements at once are one transaction.
-                Box::pin(connection.execute(
-                    "set local lock_timeout = '1200ms'; drop schema if exists views_old cascade",
-                ))
-            })
-            .await;
+        // Several statements at once are one transaction.
+        let sql = match tries {
+            0..3 => "set local lock_timeout = '500ms'; drop schema if exists views_old cascade",
+            _ => "set local lock_timeout = '1200ms'; drop schema if exists views_old cascade",
+        };
+        let dropped =
+            database.run_to_end(move |connection| Box::pin(connection.execute(sql))).await;
         tries += 1;
         match dropped {
             Ok(_) => return,

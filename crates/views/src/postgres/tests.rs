@@ -147,8 +147,15 @@ async fn a_query_that_still_reads_the_replaced_views_is_not_disturbed() {
     let count = "select count(*) from views.messages";
     sqlx::query(count).execute(&mut *reading).await.expect("it reads one table");
     let others = async {
-        sleep(Duration::from_millis(400)).await;
-        // Whoever removes the tables holds some by now, and waits for this one.
+        // Whoever removes the tables holds some then, and waits for this one.
+        let waits = "select exists (select from pg_locks where not granted
+                     and mode = 'AccessExclusiveLock' and database =
+                     (select oid from pg_database where datname = current_database()))";
+        let waits =
+            || views.database.run(|c| Box::pin(sqlx::query_scalar::<_, bool>(waits).fetch_one(c)));
+        while !waits().await.expect("an answer") {
+            sleep(Duration::from_millis(10)).await;
+        }
         let count = "select count(*) from views_old.conversations, views_old.members";
         sqlx::query(count).execute(&mut *reading).await.expect("it reads another");
         sleep(Duration::from_millis(1_200)).await;
