@@ -58,7 +58,7 @@ export function reached(results, goals, rows) {
       return own / find(round, goal.beside ?? goal.of, goal.besideRow ?? goal.row)?.figures[goal.besideFigure ?? goal.figure];
     }).filter(Number.isFinite);
     // What was to be measured and has no figure is not met.
-    if (!rows.includes(goal.row)) return [];
+    if (!rows.includes(goal.row) || !rows.includes(goal.besideRow ?? goal.row)) return [];
     const value = medianOf(values);
     const alone = medianOf(rounds.map((round) => find(round, goal.of, goal.row)?.figures[goal.figure]));
     const met = goal.least === undefined ? value <= goal.most : value >= goal.least || alone >= goal.enough;

@@ -42,6 +42,7 @@ test('a goal may be one of a figure alone, or beside another row', () => {
   assert.deepEqual(met({ row: 'x', most: 9 }), [false]);
   assert.deepEqual(met({ row: 'y', besideRow: 'x', most: 3 }), [false]);
   assert.deepEqual(met({ row: 'not asked for', most: 3 }), []);
+  assert.deepEqual(met({ row: 'x', besideRow: 'not asked for', most: 3 }), []);
   assert.deepEqual(met({ row: 'x', beside: 'one that has failed', least: 3 }), [false]);
   assert.deepEqual(met({ row: 'x', figure: 'none', most: 3 }), [false]);
 });
