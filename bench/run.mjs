@@ -16,7 +16,7 @@ import { chosen } from './options.mjs';
 import { LOGS, end } from './logs.mjs';
 import { VERBATIM, goalsOf, growthGoals, logGoals } from './rows.mjs';
 import { Grown, LOAD, SERVERS } from './servers.mjs';
-import { allWrongs, figures, memory, reached, verdicts, wrongs } from './table.mjs';
+import { allWrongs, asked, figures, memory, reached, verdicts, wrongs } from './table.mjs';
 
 /** What one row may take. */
 const PATIENCE = 600_000;
@@ -125,7 +125,8 @@ try {
 
 // --- Telling.
 
-const goals = reached(results, options.log ? logGoals(options) : [...goalsOf(options), ...growthGoals(grown)], rows.map((row) => row.name)).filter((goal) => names.includes(goal.of) && names.includes(goal.beside ?? goal.of));
+const wanted = options.log ? logGoals(options) : [...goalsOf(options), ...growthGoals(grown)];
+const goals = reached(results, asked(wanted, rows.map((row) => row.name), names));
 const measured = (row) => names.filter((name) => row.servers.includes(name));
 const isLimit = (row) => row.load?.[0] === 'limit';
 const of = (some) => [...new Set(some.flatMap(measured))].toSorted((a, b) => names.indexOf(a) - names.indexOf(b));

@@ -46,23 +46,28 @@ export function memory(results) {
   return [...head(['process', 'peak MiB'], 1), ...[...most].map(([name, mib]) => line([name, short(mib)]))].join('\n');
 }
 
-/** Those of the goals whose rows were to be measured: a goal's values, round by round, and whether their median meets it. */
-export function reached(results, goals, rows) {
+/** Those of the goals that are of rows and servers which were to be measured. */
+export function asked(goals, rows, servers) {
+  const isAsked = ({ row, of }) => rows.includes(row) && servers.includes(of);
+  return goals.filter((goal) => isAsked(goal) && isAsked({ row: goal.besideRow ?? goal.row, of: goal.beside ?? goal.of }));
+}
+
+/** What of the goals was measured: a goal's values, round by round, and whether their median meets it. */
+export function reached(results, goals) {
   const find = (round, server, row) => results.find((result) => result.round === round && result.server === server && result.row === row);
   const rounds = [...new Set(results.map(({ round }) => round))];
-  return goals.flatMap((goal) => {
+  return goals.map((goal) => {
     const isRatio = goal.beside !== undefined || goal.besideRow !== undefined;
     const values = rounds.map((round) => {
       const own = find(round, goal.of, goal.row)?.figures[goal.figure];
       if (!isRatio) return own;
       return own / find(round, goal.beside ?? goal.of, goal.besideRow ?? goal.row)?.figures[goal.besideFigure ?? goal.figure];
     }).filter(Number.isFinite);
-    // What was to be measured and has no figure is not met.
-    if (!rows.includes(goal.row) || !rows.includes(goal.besideRow ?? goal.row)) return [];
+    // What has no figure is not met.
     const value = medianOf(values);
     const alone = medianOf(rounds.map((round) => find(round, goal.of, goal.row)?.figures[goal.figure]));
     const met = goal.least === undefined ? value <= goal.most : value >= goal.least || alone >= goal.enough;
-    return [{ ...goal, isRatio, values, met }];
+    return { ...goal, isRatio, values, met };
   });
 }
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { growth, log, logGoals, rows } from './rows.mjs';
-import { allWrongs, cell, figures, median, memory, reached, verdicts, wrongs } from './table.mjs';
+import { allWrongs, asked, cell, figures, median, memory, reached, verdicts, wrongs } from './table.mjs';
 
 const result = (round, server, row, value) => ({ round, server, row, figures: { speed: value }, report: {} });
 
@@ -28,16 +28,16 @@ test('a server that a row is not for has a gap there', () => {
 test('a goal compares what was measured in the same round', () => {
   const results = [result(0, 'a', 'x', 10), result(0, 'b', 'x', 5), result(1, 'a', 'x', 30), result(1, 'b', 'x', 10), result(2, 'a', 'x', 99)];
   const goal = { row: 'x', figure: 'speed', of: 'a', beside: 'b' };
-  const [two] = reached(results, [{ ...goal, least: 2.5 }], ['x']);
+  const [two] = reached(results, [{ ...goal, least: 2.5 }]);
   assert.deepEqual([two.values, two.met], [[2, 3], true]);
-  const [less] = reached(results, [{ ...goal, least: 2.6 }], ['x']);
+  const [less] = reached(results, [{ ...goal, least: 2.6 }]);
   assert.equal(less.met, false);
   assert.match(verdicts([less]), /\| ≥ 2\.6 × b \| 2\.5 \(2 to 3\) \| \*\*no\*\* \|/);
 });
 
 test('a goal may be one of a figure alone, or beside another row', () => {
   const results = [result(0, 'a', 'x', 10), result(0, 'a', 'y', 40)];
-  const met = (goal) => reached(results, [{ figure: 'speed', of: 'a', ...goal }], ['x', 'y']).map(({ met }) => met);
+  const met = (goal) => reached(results, asked([{ figure: 'speed', of: 'a', ...goal }], ['x', 'y'], ['a', 'one that has failed'])).map(({ met }) => met);
   assert.deepEqual(met({ row: 'x', most: 10 }), [true]);
   assert.deepEqual(met({ row: 'x', most: 9 }), [false]);
   assert.deepEqual(met({ row: 'y', besideRow: 'x', most: 3 }), [false]);
@@ -45,12 +45,13 @@ test('a goal may be one of a figure alone, or beside another row', () => {
   assert.deepEqual(met({ row: 'x', besideRow: 'not asked for', most: 3 }), []);
   assert.deepEqual(met({ row: 'x', beside: 'one that has failed', least: 3 }), [false]);
   assert.deepEqual(met({ row: 'x', figure: 'none', most: 3 }), [false]);
+  assert.deepEqual(met({ row: 'x', beside: 'one not asked for', most: 3 }), []);
 });
 
 test('a value may be enough, whatever the ratio', () => {
   const results = [result(0, 'a', 'x', 10), result(0, 'b', 'x', 100)];
   const goal = { row: 'x', figure: 'speed', of: 'a', beside: 'b', least: 0.5 };
-  const met = (enough) => reached(results, [{ ...goal, enough }], ['x'])[0].met;
+  const met = (enough) => reached(results, [{ ...goal, enough }])[0].met;
   assert.deepEqual([met(undefined), met(11), met(10)], [false, false, true]);
 });
 

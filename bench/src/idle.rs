@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::cast::at_least_one;
-use crate::client::Target;
+use crate::client::{Connection, Target};
 use crate::processes::{self, Spent, Used};
 use crate::talk::not_negative;
 
@@ -60,8 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     let Spent { processes, cpu_seconds, load_cpu_seconds, .. } = before.until_now()?;
     sleep(Duration::from_secs_f64(args.hold)).await;
     let held = processes::look(&target.processes)?;
-    let lost =
-        opened.iter_mut().filter_map(|connection| connection.is_over().then_some(())).count();
+    let lost = opened.iter_mut().map(Connection::is_over).filter(|is_over| *is_over).count();
     let count = opened.len() as f64;
     let came = held.resident_kib() as f64 - before.resident_kib() as f64;
     Ok(Report {

@@ -2,7 +2,7 @@
 
 mod jetstream;
 mod postgres;
-mod sqlite;
+pub mod sqlite;
 
 use std::sync::Arc;
 use std::time::Instant;

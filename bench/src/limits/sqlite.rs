@@ -9,13 +9,13 @@ use verbatim_sqlite::{Database, Durability, ReadError};
 use super::{Report, Row, Rows, report};
 use crate::processes;
 
-const SCHEMA: [(&str, &str); 1] = [(
+pub const SCHEMA: [(&str, &str); 1] = [(
     "create journal",
     include_str!("../../../migrations/sqlite/journal/0001_create_journal.sql"),
 )];
 
 /// The statement with which the journal takes rows.
-const INSERT: &str = include_str!("../../../crates/journal/src/sqlite/append_event.sql");
+pub const INSERT: &str = include_str!("../../../crates/journal/src/sqlite/append_event.sql");
 
 pub async fn run(args: Rows) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;

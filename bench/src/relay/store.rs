@@ -11,10 +11,7 @@ use socketioxide::extract::{AckSender, SocketRef};
 use tokio::runtime::Handle;
 
 use super::Send;
-
-const SCHEMA: &str = include_str!("../../../migrations/sqlite/journal/0001_create_journal.sql");
-/// The statement with which the journal takes rows.
-const INSERT: &str = include_str!("../../../crates/journal/src/sqlite/append_event.sql");
+use crate::limits::sqlite::{INSERT, SCHEMA};
 
 /// Messages in a transaction, at the most.
 const TOGETHER: usize = 1_000;
@@ -33,7 +30,9 @@ pub fn start(
 ) -> anyhow::Result<mpsc::Sender<Waiting>> {
     let mut connection = Connection::open(path)?;
     connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full")?;
-    connection.execute_batch(SCHEMA)?;
+    for (_, sql) in SCHEMA {
+        connection.execute_batch(sql)?;
+    }
     let (sender, waiting) = mpsc::channel::<Waiting>();
     let runtime = Handle::current();
     thread::Builder::new().name("store".to_owned()).spawn(move || -> anyhow::Result<()> {

@@ -299,7 +299,7 @@ impl Session {
 
     fn received(&mut self, run: &Run, said: Said) {
         self.orders.entry(said.voice).or_default().came(said.number);
-        // Fowler, Noll and Vo's, of words in place of bytes.
+        // In the manner of Fowler, Noll and Vo, of words in place of bytes.
         for word in [u64::from(said.voice), said.number] {
             self.seen = (self.seen ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
         }

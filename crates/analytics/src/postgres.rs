@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 use tokio::sync::mpsc;
-use verbatim_postgres::Database;
+use verbatim_postgres::{Database, OUTLAST_VACUUM};
 use verbatim_protocol::JournalId;
 
 use crate::store::{At, Differing, Key, Reading, Store, Value};
@@ -121,10 +121,9 @@ async fn begin(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     Ok(generation)
 }
 
-/// Removes a generation and its rows; waits for who reads them, and fails if that takes long: but longer
-/// than the second after which the server calls an automatic vacuum of them off.
+/// Removes a generation and its rows; waits for who reads them, and fails if that takes long.
 async fn remove(generation: i64, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection.execute("set local lock_timeout = '1200ms'").await?;
+    connection.execute(OUTLAST_VACUUM).await?;
     // In the order in which whoever writes locks them.
     let sql = "delete from analytics.generations where generation = $1";
     sqlx::query(sql).bind(generation).execute(&mut *connection).await?;

@@ -29,6 +29,10 @@ pub use migrate::migrate;
 /// five seconds that it is unavailable.
 pub const PATIENCE: Duration = Duration::from_millis(4_500);
 
+/// For a transaction that removes what nobody needs any more, and may wait for who still has it: longer than
+/// the second (`deadlock_timeout`) after which the server calls an automatic vacuum off.
+pub const OUTLAST_VACUUM: &str = "set local lock_timeout = '1200ms'";
+
 /// How long each may take: to have a place, to have a connection, and then the work on it.
 const STEP: Duration = Duration::from_secs(4);
 

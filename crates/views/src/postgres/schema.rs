@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 use tokio::time::{sleep, timeout};
-use verbatim_postgres::Database;
+use verbatim_postgres::{Database, OUTLAST_VACUUM};
 use verbatim_protocol::JournalId;
 
 use crate::Error;
@@ -280,17 +280,16 @@ pub(super) async fn exchange(database: &Database) -> Result<u64, Error> {
 
 /// Removes the views that were replaced. Apart from the exchange, because it waits for the queries
 /// that still read them; not for long, because such a query might wait for what this has locked. When
-/// those have surely ended, longer than the second after which the server calls an automatic vacuum off.
+/// those have surely ended, longer than an automatic vacuum does.
 async fn drop_old(database: &Database) {
     let mut tries = 0;
     loop {
+        let patience = if tries < 3 { "set local lock_timeout = '500ms'" } else { OUTLAST_VACUUM };
         // Several statements at once are one transaction.
-        let sql = match tries {
-            0..3 => "set local lock_timeout = '500ms'; drop schema if exists views_old cascade",
-            _ => "set local lock_timeout = '1200ms'; drop schema if exists views_old cascade",
-        };
-        let dropped =
-            database.run_to_end(move |connection| Box::pin(connection.execute(sql))).await;
+        let sql = format!("{patience}; drop schema if exists views_old cascade");
+        let dropped = database
+            .run_to_end(|connection| Box::pin(async move { connection.execute(&*sql).await }))
+            .await;
         tries += 1;
         match dropped {
             Ok(_) => return,

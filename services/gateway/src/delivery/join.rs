@@ -95,7 +95,12 @@ impl Delivery {
             Start::Cursor(cursor) => match StreamCursor::parse(&cursor, journal.id()) {
                 Ok(after) if after <= head => {
                     // Views that stand still are no reason to wait: what they lack comes live.
-                    let through = if self.is_shown(head).await { head } else { 0 };
+                    let reached =
+                        self.retried(session, "views", || views.reached(head, VIEWS_WAIT));
+                    let through = match timeout(VIEWS_WAIT, reached).await {
+                        Ok(reached) => reached.map(|()| head)?,
+                        Err(_) => 0,
+                    };
                     return Ok(Missed::between(after, through, 0));
                 }
                 Ok(_) => Some("the cursor is ahead of the log".to_owned()),
@@ -110,17 +115,6 @@ impl Delivery {
             views.delivered_through(session.user()).await
         });
         Ok(Missed::between(mark.await?, head, session.begins_above))
-    }
-
-    /// Whether the views come to show a position within [`VIEWS_WAIT`].
-    async fn is_shown(&self, position: u64) -> bool {
-        let mut pause = Backoff::default();
-        let reached = async {
-            while self.ports.views.reached(position, VIEWS_WAIT).await.is_err() {
-                pause.wait().await;
-            }
-        };
-        timeout(VIEWS_WAIT, reached).await.is_ok()
     }
 
     /// Sends what the user missed up to `through`; no faster than the client takes it.

@@ -2,8 +2,9 @@
 //!
 //! Frames follow each other without gaps ([`sequence`]); a gap is filled from the views. A socket
 //! that connects is registered first, gets what it missed from the views, up to where the frames
-//! have come and at least to the journal's head, then what came meanwhile, then goes on live ([`join`]). Each socket remembers the last
-//! position that it was sent ([`stream`]), and is never sent one at or below it.
+//! have come and at least to the journal's head, then what came meanwhile, then goes on live
+//! ([`join`]). Each socket remembers the last position that it was sent ([`stream`]), and is never sent
+//! one at or below it.
 
 mod join;
 mod marks;
