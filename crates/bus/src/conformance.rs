@@ -124,7 +124,7 @@ pub(crate) fn open(bus: &dyn Bus, taken: &[Request]) -> Box<dyn CommandSource> {
     for lane in 0..LANES {
         let mut places = taken.iter().rev().filter_map(|request| request.place);
         let after = places.find(|place| place.lane == lane);
-        source.follow(lane, after.map(|place| place.cursor));
+        source.follow(lane, after.and_then(|place| place.cursor));
     }
     source
 }
@@ -303,7 +303,10 @@ pub async fn a_later_source_takes_over_what_waits<F: Future<Output = Subject>>(
 ) {
     let Subject { bus, .. } = make(Limits::ROOMY).await;
     let mut first = open(&*bus, &[]);
-    let _replies: Vec<ReplyFuture> = (0..4).map(|n| bus.send(command(n))).collect();
+    let mut replies: Vec<ReplyFuture> = (0..2).map(|n| bus.send(command(n))).collect();
+    // What is ready at once may stand at one place; the others come behind it.
+    queued(&*bus, 2).await;
+    replies.extend((2..4).map(|n| bus.send(command(n))));
     let mut taken = take(&mut *first, 2).await;
     assert_eq!(taken.len(), 2);
     let mut second = open(&*bus, &taken);

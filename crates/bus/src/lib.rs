@@ -69,7 +69,7 @@ pub trait CommandSource: Send {
     /// were given within each lane. `None` once the bus is closed. Safe to cancel.
     async fn next(&mut self, max: usize) -> Option<Vec<Taken>>;
 
-    /// Takes a lane's commands from now on, those behind `after`. Where the queue is another than
+    /// Takes a lane's commands from now on, those behind `after`: all of a place or none. Where the queue is another than
     /// the one that `after` is of, or was set back behind it, all that it holds comes: some of it may
     /// have been handled before, which the commands' keys tell.
     ///

@@ -5,7 +5,7 @@
 //!
 //! | subject | what | who publishes | who listens |
 //! | --- | --- | --- | --- |
-//! | `verbatim.commands.<lane>` | a command as JSON, kept by the stream `VERBATIM_COMMANDS` for fifteen seconds; the header `Verbatim-Reply` says where its reply goes | gateway, projection | the lane's owner, by a consumer |
+//! | `verbatim.commands.<lane>` | commands as JSON, a line for each of those that were ready at once, kept by the stream `VERBATIM_COMMANDS` for fifteen seconds; the header `Verbatim-Reply` says where their replies go | gateway, projection | the lane's owner, by a consumer |
 //! | `verbatim.replies.<role>.<process>.>` | a process's inboxes: replies (those that are ready at once as one message), acknowledgements, what the server answers | aggregate, the server | that process |
 //! | `verbatim.events` | committed events | aggregate | projection |
 //! | `verbatim.frames` | push frames | projection | gateway |
@@ -68,7 +68,7 @@ use commands::Commands;
 use connection::{Events, Link};
 use lane::Readers;
 use lanes::Lanes;
-use outgoing::{Backlog, Pack, Publisher};
+use outgoing::{Backlog, Publisher};
 use replies::Replies;
 use stream::CommandStream;
 use subjects::Subjects;
@@ -133,13 +133,13 @@ impl Nats {
         tasks.spawn("bus connection", watching);
         let backlog = Backlog::default();
         let capacity = options.capacity;
-        let publisher = |name, pack| {
+        let publisher = |name, packing| {
             let (link, backlog) = (link.clone(), backlog.clone());
-            Publisher::spawn(&tasks, name, link, capacity.commands, backlog, pack)
+            Publisher::spawn(&tasks, name, link, capacity.commands, backlog, packing)
         };
         let publishers = [
-            publisher("bus commands", outgoing::apart as Pack),
-            publisher("bus replies", replies::pack),
+            publisher("bus commands", commands::packing(Arc::clone(&subjects))),
+            publisher("bus replies", replies::packing()),
         ];
         let [commands, replies] = publishers.clone();
 

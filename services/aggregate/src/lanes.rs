@@ -46,7 +46,7 @@ struct Lane {
 
 #[derive(Debug, Clone, Copy)]
 struct Taken {
-    cursor: LaneCursor,
+    cursor: Option<LaneCursor>,
     settled: bool,
 }
 
@@ -126,7 +126,7 @@ impl LaneBook {
         }
         while let Some(passed) = lane.taken.pop_front_if(|taken| taken.settled) {
             lane.first += 1;
-            lane.cursor = Some(passed.cursor);
+            lane.cursor = passed.cursor.or(lane.cursor);
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn place(lane: u16, sequence: u64) -> Place {
-        Place { lane, cursor: cursor(sequence) }
+        Place { lane, cursor: Some(cursor(sequence)) }
     }
 
     fn claim(lane: u16, epoch: u64) -> Claim {
@@ -244,6 +244,21 @@ mod tests {
         book.settle(tickets[0]);
         book.settle(tickets[2]);
         assert_eq!(book.progress(4, [])[0].cursor, Some(cursor(3)));
+    }
+
+    #[test]
+    fn the_cursor_passes_what_stands_at_one_place_with_the_last_of_it() {
+        let mut book = book([3]);
+        let before = |sequence: Option<u64>| Place { lane: 3, cursor: sequence.map(cursor) };
+        let places = [before(None), before(None), place(3, 1), before(Some(1)), place(3, 2)];
+        let tickets = places.map(|place| book.take(place).expect("it is owned"));
+        for (ticket, reached) in tickets.into_iter().zip([None, None, Some(1), None, Some(2)]) {
+            book.settle(ticket);
+            let stored = book.progress(1, []);
+            assert_eq!(stored.first().and_then(|stored| stored.cursor), reached.map(cursor));
+            // Nothing is left to be stored.
+            book.lanes.values_mut().for_each(|lane| lane.append = 0);
+        }
     }
 
     #[test]

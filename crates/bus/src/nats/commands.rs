@@ -1,15 +1,19 @@
 //! Commands on their way to their lanes, and the replies that come back.
+//!
+//! Commands to the same lane that wait at the same time, such as those that came in one packet, go as one
+//! message: a line each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
+use async_nats::{HeaderMap, StatusCode, Subscriber};
+use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
 use verbatim_protocol::{CommandEnvelope, ErrorCode, Failure, Reply};
 
 use super::connection::Link;
-use super::outgoing::{Outgoing, Publisher};
+use super::outgoing::{Message, Outgoing, Packing, Publisher};
 use super::parts::HEADER_ROOM;
 use super::subjects::{Answers, REPLY_TO, Subjects};
 use super::throttle::Throttle;
@@ -17,6 +21,9 @@ use super::waiting::{Waiting, remaining};
 use super::{replies, wire};
 use crate::ReplyFuture;
 use crate::refusal::{answered, refused, unavailable};
+
+/// The most commands in one message: their numbers are part of a subject.
+const MOST: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Commands {
@@ -65,12 +72,9 @@ impl Commands {
         let Some(mut slot) = self.waiting.enter() else {
             return refused("The service is overloaded");
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(REPLY_TO, self.subjects.reply(slot.number).as_str());
         let outgoing = Outgoing {
-            subject: self.subjects.command(command.command.stream().lane()),
-            answer_to: Some(self.subjects.ack(slot.number)),
-            headers,
+            to: self.subjects.command(command.command.stream().lane()),
+            number: slot.number,
             payload: payload.into(),
             deadline,
         };
@@ -87,7 +91,27 @@ impl Commands {
     }
 }
 
-/// What the server says of a command that was published to a stream.
+/// How commands to the same lane become one message.
+pub(super) fn packing(subjects: Arc<Subjects>) -> Packing {
+    let pack = move |commands: &[Outgoing]| {
+        let numbers: Vec<_> = commands.iter().map(|command| command.number).collect();
+        let mut headers = HeaderMap::new();
+        headers.insert(REPLY_TO, subjects.replies(&numbers));
+        let payload = match commands {
+            [command] => command.payload.clone(),
+            // JSON as it is written here has no line breaks of its own.
+            commands => {
+                let lines: Vec<&[u8]> = commands.iter().map(|command| &*command.payload).collect();
+                Bytes::from(lines.join(&b'\n'))
+            }
+        };
+        let subject = commands[0].to.clone();
+        Message { subject, answered: Some((subjects.ack(&numbers), headers)), payload }
+    };
+    Packing { most: MOST, pack: Box::new(pack) }
+}
+
+/// What the server says of commands that were published to a stream.
 #[derive(Deserialize)]
 struct PubAck {
     error: Option<PubError>,
@@ -120,13 +144,15 @@ pub(super) async fn read_answers(
     };
     while let Some(message) = subscriber.next().await {
         match subjects.parse_answer(&message.subject) {
-            Some(Answers::Stored(number)) => match is_stored(&message) {
+            Some(Answers::Stored(numbers)) => match is_stored(&message) {
                 Ok(Stored::Yes) => {}
                 Ok(Stored::No(reason)) => {
                     if refusals.allows() {
                         tracing::warn!(reason, "the command stream doesn't take commands");
                     }
-                    waiting.answer(number, Err(unavailable("The service is overloaded")));
+                    for number in numbers {
+                        waiting.answer(number, Err(unavailable("The service is overloaded")));
+                    }
                 }
                 Err(reason) => unread(reason),
             },
@@ -147,7 +173,7 @@ enum Stored {
 
 /// # Errors
 /// The server's answer can't be read.
-fn is_stored(message: &Message) -> Result<Stored, String> {
+fn is_stored(message: &async_nats::Message) -> Result<Stored, String> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Ok(Stored::No("there is none".to_owned()));
     }

@@ -22,6 +22,7 @@ use verbatim_protocol::{CommandEnvelope, LaneCursor, Place};
 use super::connection::Link;
 use super::error::Cause;
 use super::lanes::{Following, Held, Lanes, Undecodable};
+use super::replies::ReplyTo;
 use super::stream::{CommandStream, Life};
 use super::subjects::{REPLY_TO, Subjects};
 use super::tasks::Tasks;
@@ -255,10 +256,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes in what the server sent: a command, or how it stands with what it owes.
+    /// Takes in what the server sent: commands, or how it stands with what it owes.
     fn take(&mut self, consumer: &mut Consumer, message: Message) -> Result<(), Reason> {
         match message.status {
-            None => self.take_command(consumer, message),
+            None => self.take_commands(consumer, message),
             Some(StatusCode::IDLE_HEARTBEAT) => Ok(()),
             Some(_) => {
                 let pending = message.headers.as_ref().and_then(|headers| {
@@ -272,7 +273,7 @@ impl Reader {
         }
     }
 
-    fn take_command(&mut self, consumer: &mut Consumer, message: Message) -> Result<(), Reason> {
+    fn take_commands(&mut self, consumer: &mut Consumer, message: Message) -> Result<(), Reason> {
         let context = self.shared.stream.context.clone();
         let message = jetstream::Message { message, context };
         let Ok(info) = message.info() else {
@@ -296,19 +297,29 @@ impl Reader {
         if self.after.is_some_and(|after| cursor.sequence <= after.sequence) {
             return Ok(());
         }
-        self.after = Some(cursor);
-        let place = Place { lane: self.lane, cursor };
-        self.shared.lanes.push(&self.following, self.held(place, &message.message));
+        let before = self.after.replace(cursor);
+        self.shared.lanes.push(&self.following, self.held(before, cursor, &message.message));
         Ok(())
     }
 
-    fn held(&self, place: Place, message: &Message) -> Held {
+    /// The commands of a message, a line each.
+    fn held(&self, before: Option<LaneCursor>, cursor: LaneCursor, message: &Message) -> Vec<Held> {
         let reply_to = message.headers.as_ref().and_then(|headers| headers.get(REPLY_TO));
-        let reply_to = reply_to.filter(|subject| self.shared.subjects.is_reply(subject.as_str()));
-        let reply_to = reply_to.map(|subject| subject.as_str().into());
-        let command = decode(place.lane, &message.payload)
-            .map_err(|reason| Undecodable { command: message.payload.to_vec(), reason });
-        Held { place, command, reply_to }
+        let reply_to = reply_to.and_then(|to| self.shared.subjects.reply_inbox(to.as_str()));
+        let (inbox, numbers) = reply_to.unzip();
+        let mut numbers = numbers.into_iter().flatten();
+        let mut lines = message.payload.split(|byte| *byte == b'\n').peekable();
+        let mut held = Vec::new();
+        while let Some(line) = lines.next() {
+            let is_last = lines.peek().is_none();
+            let cursor = if is_last { Some(cursor) } else { before };
+            let command = decode(self.lane, line)
+                .map_err(|reason| Undecodable { command: line.to_vec(), reason });
+            let reply_to = inbox.clone().zip(numbers.next());
+            let reply_to = reply_to.map(|(inbox, number)| ReplyTo { inbox, number });
+            held.push(Held { place: Place { lane: self.lane, cursor }, command, reply_to });
+        }
+        held
     }
 
     async fn remove_consumer(&mut self) {

@@ -8,13 +8,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_nats::Subject;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use verbatim_protocol::{CommandEnvelope, LaneCursor, Place};
 
-use super::replies::Replies;
+use super::replies::{Replies, ReplyTo};
 use crate::{CommandSource, Request, Taken};
 
 /// Starts a lane's reader.
@@ -39,7 +38,7 @@ struct Queue {
 pub(super) struct Held {
     pub(super) place: Place,
     pub(super) command: Result<CommandEnvelope, Undecodable>,
-    pub(super) reply_to: Option<Subject>,
+    pub(super) reply_to: Option<ReplyTo>,
 }
 
 pub(super) struct Undecodable {
@@ -90,14 +89,14 @@ impl Lanes {
     }
 
     /// Queues what a lane's reader read, unless it was told to stop meanwhile.
-    pub(super) fn push(&self, following: &Following, held: Held) {
+    pub(super) fn push(&self, following: &Following, held: Vec<Held>) {
         let mut queue = self.lock();
         // Looked at under the lock: who stops a reader holds it.
         if following.stop.is_cancelled() {
             return;
         }
-        following.held.fetch_add(1, Ordering::Relaxed);
-        queue.held.push_back(held);
+        following.held.fetch_add(held.len(), Ordering::Relaxed);
+        queue.held.extend(held);
         drop(queue);
         self.filled.notify_one();
     }

@@ -1,6 +1,10 @@
 //! Commands and replies on their way out: in order, without ever blocking who hands them over, and
-//! never after their time, the last of theirs where several are one message.
+//! never after their time.
+//!
+//! What waits at the same time and goes to the same place goes as one message: that costs the server
+//! and who reads it little more than one of them alone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,28 +19,54 @@ use super::tasks::Tasks;
 use super::throttle::Throttle;
 
 pub(super) struct Outgoing {
-    pub(super) subject: Subject,
-    /// Where the server answers to.
-    pub(super) answer_to: Option<Subject>,
-    pub(super) headers: HeaderMap,
+    /// A lane's subject, or the inbox of a process.
+    pub(super) to: Subject,
+    /// The command's, or that of the command that is answered.
+    pub(super) number: u64,
     pub(super) payload: Bytes,
     /// Past it nobody wants it any more.
     pub(super) deadline: Instant,
 }
 
-/// A message, and what was handed over of which it is made.
-pub(super) struct Parcel {
-    pub(super) message: Outgoing,
-    pub(super) tickets: Vec<Ticket>,
+pub(super) struct Message {
+    pub(super) subject: Subject,
+    /// Where the server answers to, and the headers.
+    pub(super) answered: Option<(Subject, HeaderMap)>,
+    pub(super) payload: Bytes,
 }
 
-/// Makes messages, none larger than this, of what waits.
-pub(super) type Pack = fn(Vec<(Outgoing, Ticket)>, usize) -> Vec<Parcel>;
+/// Makes one message of what goes to the same place: one or more.
+pub(super) type Pack = Box<dyn Fn(&[Outgoing]) -> Message + Send + Sync>;
 
-/// Each goes by itself.
-pub(super) fn apart(waiting: Vec<(Outgoing, Ticket)>, _: usize) -> Vec<Parcel> {
-    let parcel = |(message, ticket)| Parcel { message, tickets: vec![ticket] };
-    waiting.into_iter().map(parcel).collect()
+/// The most bytes of several in one message.
+const LARGEST: usize = 256 << 10;
+/// What each takes besides its payload, at most: its number, and what parts it from others.
+const BESIDES: usize = 24;
+
+/// Parts what waits by where it goes, in order: so many at most, and as many as the server takes at once.
+fn gather(
+    waiting: impl IntoIterator<Item = Outgoing>,
+    most: usize,
+    max_payload: usize,
+) -> Vec<Vec<Outgoing>> {
+    let largest = max_payload.saturating_sub(HEADER_ROOM).min(LARGEST);
+    let mut parcels: Vec<Vec<Outgoing>> = Vec::new();
+    // The last parcel to each place, and its size.
+    let mut open: HashMap<String, (usize, usize)> = HashMap::new();
+    for outgoing in waiting {
+        let size = outgoing.payload.len() + BESIDES;
+        match open.get_mut(outgoing.to.as_str()) {
+            Some((index, bytes)) if *bytes + size <= largest && parcels[*index].len() < most => {
+                *bytes += size;
+                parcels[*index].push(outgoing);
+            }
+            _ => {
+                open.insert(outgoing.to.to_string(), (parcels.len(), size));
+                parcels.push(vec![outgoing]);
+            }
+        }
+    }
+    parcels
 }
 
 /// What is taken from a queue at once.
@@ -60,11 +90,12 @@ impl Publisher {
         link: Link,
         capacity: usize,
         backlog: Backlog,
-        pack: Pack,
+        packing: Packing,
     ) -> Self {
         let (queue, outgoing) = mpsc::channel(capacity);
         let dropped = Arc::default();
-        tasks.spawn(name, publish(name, outgoing, pack, link, Arc::clone(&dropped)));
+        let publishing = Publishing { name, packing, link, dropped: Arc::clone(&dropped) };
+        tasks.spawn(name, publishing.run(outgoing));
         Self { queue, backlog, dropped }
     }
 
@@ -82,56 +113,97 @@ impl Publisher {
     }
 }
 
-async fn publish(
+/// How many go as one message at most, and how it is made.
+pub(super) struct Packing {
+    pub(super) most: usize,
+    pub(super) pack: Pack,
+}
+
+struct Publishing {
     name: &'static str,
-    mut queue: mpsc::Receiver<(Outgoing, Ticket)>,
-    pack: Pack,
-    mut link: Link,
+    packing: Packing,
+    link: Link,
     dropped: Arc<AtomicU64>,
-) {
-    let warning = Throttle::default();
-    let mut waiting = Vec::new();
-    while queue.recv_many(&mut waiting, AT_ONCE).await > 0 {
-        let largest = link.client().max_payload().saturating_sub(HEADER_ROOM);
-        for Parcel { message, tickets } in pack(std::mem::take(&mut waiting), largest) {
-            if let Err(reason) = publish_one(message, &mut link).await {
-                let lost = tickets.len() as u64;
-                let dropped = dropped.fetch_add(lost, Ordering::Relaxed) + lost;
-                if warning.allows() {
-                    tracing::warn!(queue = name, dropped, reason, "a message was not published");
-                }
-            }
-        }
-    }
 }
 
 const TOO_LATE: &str = "its time was up";
 
-async fn publish_one(outgoing: Outgoing, link: &mut Link) -> Result<(), &'static str> {
-    let Outgoing { subject, answer_to, headers, payload, deadline } = outgoing;
-    // What is handed to the client while it has no connection is sent whenever it has one again.
-    while !link.is_connected() {
-        tokio::select! {
-            () = link.changed() => {}
-            () = sleep_until(deadline) => return Err(TOO_LATE),
-        }
-    }
-    if Instant::now() >= deadline {
-        return Err(TOO_LATE);
-    }
-    let client = link.client();
-    let publishing = async {
-        match answer_to {
-            Some(answer_to) => {
-                client.publish_with_reply_and_headers(subject, answer_to, headers, payload).await
+impl Publishing {
+    async fn run(mut self, mut queue: mpsc::Receiver<(Outgoing, Ticket)>) {
+        let warning = Throttle::default();
+        let mut taken = Vec::new();
+        while queue.recv_many(&mut taken, AT_ONCE).await > 0 {
+            let (waiting, _tickets): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
+            if let Err((lost, reason)) = self.publish_all(waiting).await {
+                let dropped = self.dropped.fetch_add(lost, Ordering::Relaxed) + lost;
+                if warning.allows() {
+                    tracing::warn!(
+                        queue = self.name,
+                        dropped,
+                        reason,
+                        "a message was not published"
+                    );
+                }
             }
-            None => client.publish(subject, payload).await,
         }
-    };
-    match timeout_at(deadline, publishing).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err("the client refuses it"),
-        Err(_) => Err(TOO_LATE),
+    }
+
+    /// # Errors
+    /// How many were not published, and why.
+    async fn publish_all(&mut self, waiting: Vec<Outgoing>) -> Result<(), (u64, &'static str)> {
+        let (mut lost, mut reason) = (0, TOO_LATE);
+        let due = self.connected(waiting, &mut lost).await;
+        for parcel in gather(due, self.packing.most, self.link.client().max_payload()) {
+            if let Err(why) = self.publish(&parcel).await {
+                lost += parcel.len() as u64;
+                reason = why;
+            }
+        }
+        if lost > 0 { Err((lost, reason)) } else { Ok(()) }
+    }
+
+    /// Waits for a connection, as what is handed to the client while it has none is sent whenever it has
+    /// one again. Gives what is still in time then.
+    async fn connected(&mut self, mut waiting: Vec<Outgoing>, late: &mut u64) -> Vec<Outgoing> {
+        loop {
+            let now = Instant::now();
+            let before = waiting.len();
+            waiting.retain(|outgoing| outgoing.deadline > now);
+            *late += (before - waiting.len()) as u64;
+            let Some(next) = waiting.iter().map(|outgoing| outgoing.deadline).min() else {
+                return waiting;
+            };
+            if self.link.is_connected() {
+                return waiting;
+            }
+            tokio::select! {
+                () = self.link.changed() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn publish(&self, parcel: &[Outgoing]) -> Result<(), &'static str> {
+        let Some(deadline) = parcel.iter().map(|outgoing| outgoing.deadline).min() else {
+            return Ok(());
+        };
+        let Message { subject, answered, payload } = (self.packing.pack)(parcel);
+        let client = self.link.client();
+        let publishing = async {
+            match answered {
+                Some((answer_to, headers)) => {
+                    client
+                        .publish_with_reply_and_headers(subject, answer_to, headers, payload)
+                        .await
+                }
+                None => client.publish(subject, payload).await,
+            }
+        };
+        match timeout_at(deadline, publishing).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("the client refuses it"),
+            Err(_) => Err(TOO_LATE),
+        }
     }
 }
 
@@ -170,5 +242,56 @@ impl Drop for Ticket {
         if self.0.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.emptied.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(to: &'static str, number: u64) -> Outgoing {
+        let payload = Bytes::from_static(b"0123456789");
+        Outgoing { to: to.into(), number, payload, deadline: Instant::now() }
+    }
+
+    fn gathered(
+        waiting: Vec<Outgoing>,
+        most: usize,
+        max_payload: usize,
+    ) -> Vec<(&'static str, Vec<u64>)> {
+        let parcels = gather(waiting, most, max_payload);
+        parcels
+            .iter()
+            .map(|parcel| {
+                let to = if parcel[0].to.as_str() == "one" { "one" } else { "other" };
+                assert!(parcel.iter().all(|outgoing| outgoing.to.as_str() == to));
+                (to, parcel.iter().map(|outgoing| outgoing.number).collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_goes_to_the_same_place_goes_together_and_in_order() {
+        let waiting =
+            || (1..=10).map(|n| outgoing(if n % 3 == 0 { "one" } else { "other" }, n)).collect();
+        let together = [("other", vec![1, 2, 4, 5, 7, 8, 10]), ("one", vec![3, 6, 9])];
+        assert_eq!(gathered(waiting(), 64, 1 << 20), together);
+        let by_three = [
+            ("other", vec![1, 2, 4]),
+            ("one", vec![3, 6, 9]),
+            ("other", vec![5, 7, 8]),
+            ("other", vec![10]),
+        ];
+        assert_eq!(gathered(waiting(), 3, 1 << 20), by_three);
+    }
+
+    #[test]
+    fn no_message_is_larger_than_the_server_takes() {
+        let waiting = || (1..=5).map(|n| outgoing("one", n)).collect();
+        let two = HEADER_ROOM + 2 * (10 + BESIDES);
+        let by_two = [("one", vec![1, 2]), ("one", vec![3, 4]), ("one", vec![5])];
+        assert_eq!(gathered(waiting(), 64, two), by_two);
+        // What has no room for even one is the client's to refuse.
+        assert_eq!(gathered(waiting(), 64, 0).len(), 5);
     }
 }

@@ -3,7 +3,7 @@
 use async_nats::Subject;
 use verbatim_domain::LANES;
 
-/// The header of a command that says where its reply goes.
+/// The header of commands that says where their replies go.
 pub(super) const REPLY_TO: &str = "Verbatim-Reply";
 
 /// What stands between a process's inbox and the number of a command.
@@ -20,10 +20,10 @@ pub(super) struct Subjects {
 }
 
 /// What a message to the process's own inbox answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answers {
-    /// The stream took the command of this number, or refused it.
-    Stored(u64),
+    /// The stream took the commands of these numbers, or refused them.
+    Stored(Vec<u64>),
     /// The command of this number is settled.
     Settled(u64),
     /// Those are that its lines name.
@@ -68,12 +68,14 @@ impl Subjects {
         format!("{}.command.*.*", self.inbox)
     }
 
-    pub(super) fn ack(&self, number: u64) -> Subject {
-        format!("{}.{ACK}.{number}", self.inbox).into()
+    /// Where the server says whether it has stored the commands of these numbers.
+    pub(super) fn ack(&self, numbers: &[u64]) -> Subject {
+        format!("{}.{ACK}.{}", self.inbox, listed(numbers)).into()
     }
 
-    pub(super) fn reply(&self, number: u64) -> Subject {
-        format!("{}.{REPLY}.{number}", self.inbox).into()
+    /// Where the replies go to the commands of these numbers.
+    pub(super) fn replies(&self, numbers: &[u64]) -> String {
+        format!("{}.{REPLY}.{}", self.inbox, listed(numbers))
     }
 
     /// Where a lane's commands are delivered to; another for each consumer.
@@ -87,35 +89,47 @@ impl Subjects {
         if (kind, number) == (REPLY, MANY) {
             return Some(Answers::SettledMany);
         }
-        let number = number.parse().ok()?;
         match kind {
-            ACK => Some(Answers::Stored(number)),
-            REPLY => Some(Answers::Settled(number)),
+            ACK => Some(Answers::Stored(unlisted(number)?)),
+            REPLY => Some(Answers::Settled(number.parse().ok()?)),
             _ => None,
         }
     }
 
-    /// Whether replies go to such a subject: what a command's header says is not to be trusted with
-    /// any other.
-    pub(super) fn is_reply(&self, subject: &str) -> bool {
+    /// Where replies go by what a command's header says, and the commands' numbers: that header is not to
+    /// be trusted with any other subject.
+    pub(super) fn reply_inbox(&self, subject: &str) -> Option<(Subject, Vec<u64>)> {
         let token = |token: &str| {
             !token.is_empty()
                 && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
-        let name = subject.strip_prefix(&self.prefix);
-        let name = name.and_then(|name| name.strip_prefix(".replies."));
-        let tokens: Option<Vec<_>> = name.map(|name| name.split('.').collect());
-        matches!(tokens.as_deref(), Some([role, id, "command", "reply", number])
-            if token(role) && token(id) && number.parse::<u64>().is_ok())
+        let (inbox, numbers) = subject.rsplit_once('.')?;
+        let name = inbox.strip_prefix(&self.prefix)?.strip_prefix(".replies.")?;
+        let tokens: Vec<_> = name.split('.').collect();
+        match *tokens {
+            [role, id, "command", "reply"] if token(role) && token(id) => {
+                Some((inbox.into(), unlisted(numbers)?))
+            }
+            _ => None,
+        }
     }
 }
 
-/// Where replies to commands of the same process go, and the command's number.
-pub(super) fn reply_inbox(subject: &str) -> Option<(&str, &str)> {
-    subject.rsplit_once('.')
+fn listed(numbers: &[u64]) -> String {
+    let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
+    numbers.join("-")
 }
 
-/// Where replies to several commands of a process go, by what [`reply_inbox`] gives.
+fn unlisted(numbers: &str) -> Option<Vec<u64>> {
+    numbers.split('-').map(|number| number.parse().ok()).collect()
+}
+
+/// Where the reply to a process's command goes.
+pub(super) fn reply(inbox: &str, number: u64) -> Subject {
+    format!("{inbox}.{number}").into()
+}
+
+/// Where replies to several commands of a process go.
 pub(super) fn replies(inbox: &str) -> Subject {
     format!("{inbox}.{MANY}").into()
 }
@@ -127,35 +141,43 @@ mod tests {
     #[test]
     fn answers_are_told_apart_by_kind_and_number() {
         let subjects = Subjects::new("verbatim", "gateway");
-        assert_eq!(subjects.parse_answer(&subjects.ack(7)), Some(Answers::Stored(7)));
-        assert_eq!(subjects.parse_answer(&subjects.reply(8)), Some(Answers::Settled(8)));
-        let (inbox, number) = (subjects.reply(8), "8");
-        let (inbox, found) = reply_inbox(&inbox).expect("a reply's");
-        assert_eq!(found, number);
-        assert_eq!(subjects.parse_answer(&replies(inbox)), Some(Answers::SettledMany));
-        assert!(!subjects.is_reply(&replies(inbox)), "no command names it");
+        for numbers in [&[7][..], &[7, 9, 8]] {
+            let stored = Some(Answers::Stored(numbers.to_vec()));
+            assert_eq!(subjects.parse_answer(&subjects.ack(numbers)), stored);
+            let (inbox, found) = subjects.reply_inbox(&subjects.replies(numbers)).expect("ours");
+            assert_eq!(found, numbers);
+            assert_eq!(subjects.parse_answer(&reply(&inbox, 8)), Some(Answers::Settled(8)));
+            assert_eq!(subjects.parse_answer(&replies(&inbox)), Some(Answers::SettledMany));
+            assert_eq!(subjects.reply_inbox(&replies(&inbox)), None, "no command names it");
+        }
         let other = Subjects::new("verbatim", "gateway");
-        assert_eq!(subjects.parse_answer(&other.reply(8)), None);
-        let nonsense = format!("{}.command.reply.x", subjects.inbox());
-        assert_eq!(subjects.parse_answer(&nonsense), None);
+        assert_eq!(subjects.parse_answer(&other.ack(&[8])), None);
+        for nonsense in ["reply.x", "reply.1-2", "ack.1-x", "ack.1-", "ack.-1", "ack."] {
+            let nonsense = format!("{}.command.{nonsense}", subjects.inbox());
+            assert_eq!(subjects.parse_answer(&nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]
     fn replies_go_to_inboxes_only() {
         let subjects = Subjects::new("verbatim.eu", "aggregate");
         let other = Subjects::new("verbatim.eu", "gateway");
-        assert!(subjects.is_reply(&other.reply(3)));
+        let found = subjects.reply_inbox(&other.replies(&[3, 4]));
+        let inbox = format!("{}.command.reply", other.inbox());
+        assert_eq!(found, Some((inbox.into(), vec![3, 4])));
         for bad in [
             "",
             "verbatim.eu.events",
             "verbatim.eu.replies.gateway.x.command.ack.1",
             "verbatim.eu.replies.gateway.*.command.reply.1",
             "verbatim.eu.replies.gateway.x.command.reply.",
+            "verbatim.eu.replies.gateway.x.command.reply.1-",
+            "verbatim.eu.replies.gateway.x.command.reply.1-x",
             "verbatim.eu.replies.gateway.x.y.command.reply.1",
             "verbatim.eu.replies.gateway.x y.command.reply.1",
             "$JS.API.STREAM.DELETE.X",
         ] {
-            assert!(!subjects.is_reply(bad), "{bad}");
+            assert_eq!(subjects.reply_inbox(bad), None, "{bad}");
         }
     }
 }

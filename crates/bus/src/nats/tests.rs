@@ -121,7 +121,7 @@ fn number(request: &Request) -> u64 {
 }
 
 fn cursor(request: &Request) -> LaneCursor {
-    request.place.expect("a place").cursor
+    request.place.expect("a place").cursor.expect("it stands alone")
 }
 
 async fn take(source: &mut dyn CommandSource, count: usize) -> Vec<Request> {
@@ -147,13 +147,14 @@ fn is_unavailable(reply: &Reply) -> bool {
     })
 }
 
-/// Sends so many commands to one conversation, whose replies nobody waits for, and waits until the
-/// stream has them.
+/// Sends so many commands to one conversation, each in a message of its own, whose replies nobody waits
+/// for, and waits until the stream has them.
 async fn fill(nats: &Nats, commands: std::ops::RangeInclusive<u64>) {
     let before = stored(nats).await;
     let count = commands.end() + 1 - commands.start();
     for number in commands {
         drop(nats.send(one(number)));
+        soon(nats.backlog.emptied()).await;
     }
     eventually("the stream has them", async || stored(nats).await >= before + count).await;
 }

@@ -66,8 +66,97 @@ async fn a_stream_that_is_full_refuses_at_once_and_takes_again_when_there_is_roo
 async fn without_a_stream_commands_are_refused_at_once() {
     let nats = Nats::connect(options()).await.expect("a connection");
     let begun = Instant::now();
-    assert!(is_unavailable(&nats.send(one(1)).await));
-    assert!(begun.elapsed() < PATIENCE / 6, "its own deadline is far");
+    // The first alone, the others as one message.
+    let replies: Vec<_> = (1..=100).map(|n| nats.send(one(n))).collect();
+    for reply in replies {
+        assert!(is_unavailable(&reply.await));
+    }
+    assert!(begun.elapsed() < PATIENCE / 6, "their own deadline is far");
+}
+
+#[tokio::test]
+async fn commands_to_a_lane_that_wait_together_are_one_message_and_its_place_comes_with_the_last() {
+    let nats = open(options()).await;
+    let mut source = crate::conformance::open(&nats, &[]);
+    fill(&nats, 1..=1).await;
+    let first = cursor(&take(&mut *source, 1).await[0]);
+    // On one thread, they are all handed over before any of them goes out.
+    let replies: Vec<_> = (2..=201).map(|n| nats.send(one(n))).collect();
+    let mut taken = Vec::new();
+    while taken.len() < 200 {
+        // Some of a message, then the rest of it.
+        taken.extend(take(&mut *source, 10).await);
+    }
+    assert_eq!(numbers(&taken), (2..=201).collect::<Vec<_>>());
+    assert_eq!(stored(&nats).await, 5, "64 at most are one message");
+    let places = taken.iter().map(|request| request.place.and_then(|place| place.cursor));
+    let places: Vec<_> = places.map(|cursor| cursor.expect("one came before").sequence).collect();
+    let wanted = [(1, 63), (2, 64), (3, 64), (4, 8), (5, 1)];
+    let wanted = wanted.into_iter().flat_map(|(place, times)| std::iter::repeat_n(place, times));
+    assert_eq!(places, wanted.collect::<Vec<_>>());
+    // Who goes on from the place before gets the whole message again, whatever was handled of it.
+    let mut next = nats.commands();
+    next.follow(lane(), Some(first));
+    let again = take(&mut *next, 200).await;
+    assert_eq!(numbers(&again), numbers(&taken));
+    for request in again {
+        let number = number(&request);
+        (request.reply)(Ok(done(number)));
+    }
+    for (n, reply) in (2..).zip(replies) {
+        assert_eq!(reply.await, Ok(done(n)));
+    }
+    assert_eq!(nats.dropped(), Dropped::default());
+}
+
+#[tokio::test]
+async fn of_a_message_that_makes_no_sense_what_does_is_handled() {
+    let nats = open(options()).await;
+    let mut source = crate::conformance::open(&nats, &[]);
+    let subjects = &nats.readers.subjects;
+    let mut answers = nats.link.client().subscribe(subjects.answers()).await.expect("subscribed");
+    let json = |n| serde_json::to_string(&one(n)).expect("it can be written");
+    let payload = format!("{}\ns3cret\n\n{}\n{}", json(1), json(2), json(3));
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert(subjects::REPLY_TO, subjects.replies(&[1, 2, 3, 4]));
+    let published =
+        nats.link.client().publish_with_headers(subjects.command(lane()), headers, payload.into());
+    published.await.expect("it goes out");
+    let mut taken = Vec::new();
+    while taken.len() < 5 {
+        taken.extend(soon(source.next(8)).await.expect("the bus is open"));
+    }
+    let mut places = Vec::new();
+    for taken in taken {
+        places.push(match &taken {
+            Taken::Request(request) => request.place.and_then(|place| place.cursor),
+            Taken::Undecodable { place, reason, .. } => {
+                assert!(!reason.contains("s3cret"), "{reason}");
+                place.cursor
+            }
+        });
+        if let Some(request) = taken.request() {
+            let number = number(&request);
+            (request.reply)(Ok(done(number)));
+        }
+    }
+    let places: Vec<_> = places.iter().map(|place| place.map(|place| place.sequence)).collect();
+    assert_eq!(places, [None, None, None, None, Some(1)]);
+    // Of the two that can't be read and of those that can, to the last, whose number nobody gave.
+    let mut answered = Vec::new();
+    while answered.len() < 4 {
+        let answer = soon(futures::StreamExt::next(&mut answers)).await.expect("an answer");
+        match subjects.parse_answer(&answer.subject) {
+            Some(subjects::Answers::Settled(number)) => answered.push(number),
+            Some(subjects::Answers::SettledMany) => {
+                let replies = replies::unpack(&answer.payload).flatten();
+                answered.extend(replies.map(|(number, _)| number));
+            }
+            _ => {}
+        }
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2, 3, 4]);
 }
 
 #[tokio::test]
@@ -123,7 +212,8 @@ async fn what_is_no_command_is_given_out_as_undecodable_in_its_place() {
                 assert!([1, 6].contains(&sequence));
             }
             Taken::Undecodable { place, command, reason } => {
-                assert_eq!((place.lane, place.cursor.sequence), (lane(), sequence));
+                let cursor = place.cursor.expect("it stands alone");
+                assert_eq!((place.lane, cursor.sequence), (lane(), sequence));
                 assert!(!reason.contains("s3cret"), "{reason}");
                 found.push(command);
             }
@@ -139,13 +229,13 @@ async fn whose_command_cannot_be_read_here_hears_of_it_at_once() {
     let subjects = &nats.readers.subjects;
     let mut answers = nats.link.client().subscribe(subjects.answers()).await.expect("subscribed");
     let mut headers = async_nats::HeaderMap::new();
-    headers.insert(subjects::REPLY_TO, subjects.reply(7).as_str());
+    headers.insert(subjects::REPLY_TO, subjects.replies(&[7]));
     let published =
         nats.link.client().publish_with_headers(subjects.command(lane()), headers, "new".into());
     published.await.expect("it goes out");
     assert!(matches!(soon(source.next(1)).await.as_deref(), Some([Taken::Undecodable { .. }])));
     let answer = soon(futures::StreamExt::next(&mut answers)).await.expect("an answer");
-    assert_eq!(answer.subject, subjects.reply(7));
+    assert_eq!(answer.subject.as_str(), subjects.replies(&[7]));
     assert!(is_unavailable(&serde_json::from_slice(&answer.payload).expect("a reply")));
 }
 
@@ -179,14 +269,14 @@ async fn junk_among_the_answers_is_counted_and_ignored() {
     let reply = nats.send(one(1));
     let subjects = &nats.readers.subjects;
     for (subject, payload) in [
-        (subjects.reply(1), "junk"),
-        (subjects.ack(1), "junk"),
-        (subjects.ack(1), ""),
-        (subjects.reply(1), r#"{"Ok": 1}"#),
+        (subjects.replies(&[1]).into(), "junk"),
+        (subjects.ack(&[1]), "junk"),
+        (subjects.ack(&[1, 2]), ""),
+        (subjects.replies(&[1]).into(), r#"{"Ok": 1}"#),
         (format!("{}.command.reply.x", subjects.inbox()).into(), "{}"),
         (format!("{}.command.else.1", subjects.inbox()).into(), "{}"),
         // For nobody; that is nothing to count.
-        (subjects.reply(77), r#"{"Ok": {"position": 1, "duplicate": false}}"#),
+        (subjects.replies(&[77]).into(), r#"{"Ok": {"position": 1, "duplicate": false}}"#),
     ] {
         nats.link.client().publish(subject, payload.into()).await.expect("it goes out");
     }
