@@ -31,6 +31,7 @@ use verbatim_protocol::client::{Message, Notification};
 use verbatim_protocol::{
     Command, CommandKey, Committed, Failure, JournalId, Push, Recorded, Reply,
 };
+use verbatim_state::State;
 use verbatim_state::sqlite::SqliteState;
 use verbatim_views::{PageRequest, SqliteViews, Views};
 
@@ -63,13 +64,13 @@ impl Life {
         let state = SqliteState::open(&folder.join("state.sqlite"), id).await.expect("a state");
         let analytics = SqliteAnalytics::open(&folder.join("analytics.sqlite"), id).await;
         let analytics = Analytics::new(Arc::new(analytics.expect("analytics")));
-        let (journal, views) = (Arc::new(journal), Arc::new(views));
+        let (journal, views, state) = (Arc::new(journal), Arc::new(views), Arc::new(state));
         let bus = Arc::new(InProcess::default());
         let ports = Ports {
             journal: journal.clone(),
             bus: bus.clone(),
             views: views.clone(),
-            state: Arc::new(state),
+            state: state.clone(),
             keys,
             sealing: None,
             analytics: analytics.clone(),
@@ -87,6 +88,13 @@ impl Life {
         let end = stop.clone();
         let running = tokio::spawn(async move { service.run(ports, end).await });
         let handling = tokio::spawn(handle_commands(journal.clone(), bus.clone()));
+        // What was said before its first life has begun is not noted.
+        let begun = async {
+            while state.checkpoint("offline").await.expect("a state").is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, begun).await.expect("it begins");
         Self { journal, views, analytics, bus, stop, running, handling }
     }
 
