@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ const PROVED: &[u8] = b"verbatim master key";
 
 /// 256 bits that whoever runs the server keeps.
 pub struct MasterKey {
-    key: RandomizedNonceKey,
+    key: LessSafeKey,
     proof: Vec<u8>,
 }
 
@@ -31,7 +31,7 @@ impl FromStr for MasterKey {
         let bytes = hex::decode(text).or_else(|_| STANDARD.decode(text));
         let bytes: [u8; 32] =
             bytes.ok().and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidMasterKey)?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| InvalidMasterKey)?;
+        let key = ready(&bytes).ok_or(InvalidMasterKey)?;
         let proof = hmac::sign(&hmac::Key::new(HMAC_SHA256, &bytes), PROVED);
         Ok(Self { key, proof: proof.as_ref().to_vec() })
     }
@@ -68,23 +68,28 @@ fn wrapping(id: KeyId, subject: &UserId) -> Vec<u8> {
     [b"key\0", &id.0.as_bytes()[..], subject.as_str().as_bytes()].concat()
 }
 
+/// A key of 32 bytes, ready for use. Only [`seal`] may encrypt with it.
+pub(crate) fn ready(key: &[u8]) -> Option<LessSafeKey> {
+    Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?))
+}
+
 /// A fresh nonce, the ciphertext and its tag.
-pub(crate) fn seal(
-    key: &RandomizedNonceKey,
-    aad: &[u8],
-    mut plain: Vec<u8>,
-) -> Result<Vec<u8>, Error> {
+pub(crate) fn seal(key: &LessSafeKey, aad: &[u8], mut plain: Vec<u8>) -> Result<Vec<u8>, Error> {
     let broken = |_| Error::Unavailable("encryption failed".into());
-    plain.splice(0..0, [0; NONCE_LEN]);
-    let (nonce, tag) =
-        key.seal_in_place_separate_tag(Aad::from(aad), &mut plain[NONCE_LEN..]).map_err(broken)?;
-    plain[..NONCE_LEN].copy_from_slice(nonce.as_ref());
+    // Of a cryptographic generator. aws-lc's own asks the processor for entropy at each call, which would
+    // be most of what sealing takes.
+    let nonce: [u8; NONCE_LEN] = rand::random();
+    plain.splice(0..0, nonce);
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let tag = key
+        .seal_in_place_separate_tag(nonce, Aad::from(aad), &mut plain[NONCE_LEN..])
+        .map_err(broken)?;
     plain.extend_from_slice(tag.as_ref());
     Ok(plain)
 }
 
 /// `None` if it was sealed with another key, for another purpose, or changed.
-pub(crate) fn open(key: &RandomizedNonceKey, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn open(key: &LessSafeKey, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
     let mut buffer = sealed.to_vec();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::RandomizedNonceKey;
+use aws_lc_rs::aead::LessSafeKey;
 use verbatim_domain::conversation::PersonalMessage;
 use verbatim_domain::{Ciphertext, ConversationId, KeyId, Sealed, UserId};
 
@@ -12,7 +12,7 @@ use crate::{Error, master};
 pub struct SubjectKey {
     pub(crate) id: KeyId,
     pub(crate) subject: UserId,
-    pub(crate) key: RandomizedNonceKey,
+    pub(crate) key: LessSafeKey,
 }
 
 /// Where something was said, and by whom: what was sealed for one place can't be passed off as said

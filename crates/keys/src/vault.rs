@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
 use aws_lc_rs::rand;
 use hashlink::LruCache;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use verbatim_domain::{KeyId, UserId};
 
-use crate::{Content, Error, KeyStore, MasterKey, Opened, Stored, SubjectKey};
+use crate::{Content, Error, KeyStore, MasterKey, Opened, Stored, SubjectKey, master};
 
 /// Keys that are remembered by their users, and as many by their names. Each takes about a kilobyte.
 const REMEMBERED: usize = 8_192;
@@ -192,7 +191,7 @@ impl Vault {
     fn unwrap(&self, stored: &Stored) -> Result<Known, Error> {
         let Stored { id, subject, wrapped: Some(wrapped) } = stored else { return Ok(None) };
         let key = self.master.unwrap(*id, subject, wrapped);
-        let key = key.and_then(|key| RandomizedNonceKey::new(&AES_256_GCM, &key).ok());
+        let key = key.and_then(|key| master::ready(&key));
         let key = key.ok_or_else(|| Error::Corrupt(format!("the key {id} can't be unwrapped")))?;
         Ok(Some(Arc::new(SubjectKey { id: *id, subject: subject.clone(), key })))
     }
