@@ -27,8 +27,10 @@ pub use readers::{ReadError, Readers, select};
 use writer::Writer;
 pub use writer::{Closed, Place};
 
-/// What a writer keeps of the file in memory, in KiB; negative as `SQLite` wants it.
-const WRITER_CACHE_KIB: i32 = -65_536;
+/// What a writer keeps of the file in memory, in KiB; negative as `SQLite` wants it. Not much more: each
+/// commit of a transaction that has split a page looks at all pages that are kept (a split takes page
+/// numbers far beyond the file's end for a moment, and the commit looks for what may be left of them).
+const WRITER_CACHE_KIB: i32 = -16_384;
 
 /// What the write-ahead log is cut back to once a reader no longer needs more of it, in bytes.
 const LOG_SIZE_LIMIT: u32 = 67_108_864;
