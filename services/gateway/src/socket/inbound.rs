@@ -1,13 +1,21 @@
 //! What comes in from one socket: worked on in order, so much at once, and so much waiting.
+//!
+//! All that a socket has under way is one task's, while there is anything. Making a task for each request
+//! costs more than what most of them do there.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
+use futures::future::CatchUnwind;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
@@ -33,6 +41,10 @@ pub(super) struct Inbound {
 
 struct State {
     at_work: usize,
+    /// Begun since the task was polled last.
+    begun: Vec<Work>,
+    /// The task's, while there is one.
+    task: Option<Waker>,
     waiting: VecDeque<Asked>,
     waiting_bytes: usize,
     /// When the refusals began to be counted, and how many there were.
@@ -59,6 +71,8 @@ impl Inbound {
     pub fn new() -> Self {
         let state = State {
             at_work: 0,
+            begun: Vec::new(),
+            task: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             refusals: (Instant::now(), 0),
@@ -152,15 +166,10 @@ pub(super) fn receive(session: &Arc<Session>, packet: Value, ack: Option<i64>) {
                 drop(state);
                 if let Some(left) = settle(session, asker, outcome) {
                     // Nobody else takes places.
-                    session.inbound.state().at_work += 1;
-                    session.sockets.at_work.spawn(go_on(Arc::clone(session), left));
+                    go_on(session, session.inbound.state(), Step::Leaving(left));
                 }
             }
-            None => {
-                state.at_work += 1;
-                drop(state);
-                session.sockets.at_work.spawn(work(Arc::clone(session), asker, answer));
-            }
+            None => go_on(session, state, Step::answering(asker, answer)),
         }
     } else if state.waiting.len() < limits.waiting_per_socket
         && state.waiting_bytes + bytes <= WAITING_BYTES
@@ -181,30 +190,91 @@ fn start(session: &Session, kind: Kind, payload: Option<&str>) -> AnswerFuture {
     session.sockets.requests.start(&session.caller, kind.as_str(), payload)
 }
 
-/// Waits for a request's answer, then goes on with those that wait. A client that doesn't take its
-/// answers gets no more of them worked on.
-async fn work(session: Arc<Session>, mut asker: Asker, mut answer: AnswerFuture) {
-    loop {
-        // Whatever goes wrong in one request, the next has its turn.
-        let outcome = AssertUnwindSafe(answer).catch_unwind().await;
-        let outcome = outcome.unwrap_or_else(|_| Err(Failure::internal()));
-        if let Some(left) = settle(&session, asker, outcome) {
-            // It ends when the socket is gone, too.
-            let _ = left.await;
-        }
-        match next(&session) {
-            Some(next) => (asker, answer) = next,
-            None => return,
+/// A place among the requests under way: waits for an answer, then goes on with those that wait. A client
+/// that doesn't take its answers gets no more of them worked on.
+struct Work {
+    session: Arc<Session>,
+    step: Step,
+}
+
+enum Step {
+    /// Whatever goes wrong in one request, the next has its turn.
+    Answering(Asker, CatchUnwind<AssertUnwindSafe<AnswerFuture>>),
+    /// The answer leaves, or the socket goes.
+    Leaving(oneshot::Receiver<()>),
+}
+
+impl Step {
+    fn answering(asker: Asker, answer: AnswerFuture) -> Self {
+        Self::Answering(asker, AssertUnwindSafe(answer).catch_unwind())
+    }
+}
+
+impl Future for Work {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Self { session, step } = &mut *self;
+        loop {
+            let left = match step {
+                Step::Answering(asker, answer) => {
+                    let outcome = ready!(answer.poll_unpin(context));
+                    settle(session, *asker, outcome.unwrap_or_else(|_| Err(Failure::internal())))
+                }
+                Step::Leaving(left) => {
+                    let _ = ready!(left.poll_unpin(context));
+                    None
+                }
+            };
+            *step = match left {
+                Some(left) => Step::Leaving(left),
+                None => match next(session) {
+                    Some((asker, answer)) => Step::answering(asker, answer),
+                    None => return Poll::Ready(()),
+                },
+            };
         }
     }
 }
 
-/// Waits until an answer has left, then goes on with the requests that wait.
-async fn go_on(session: Arc<Session>, left: oneshot::Receiver<()>) {
-    let _ = left.await;
-    if let Some((asker, answer)) = next(&session) {
-        work(session, asker, answer).await;
+/// Takes a place, and has the socket's task go on from this step.
+fn go_on(session: &Arc<Session>, mut state: MutexGuard<'_, State>, step: Step) {
+    state.at_work += 1;
+    state.begun.push(Work { session: Arc::clone(session), step });
+    if let Some(task) = state.task.clone() {
+        drop(state);
+        task.wake();
+    } else {
+        state.task = Some(Waker::noop().clone());
+        drop(state);
+        session.sockets.at_work.spawn(work(Arc::clone(session)));
     }
+}
+
+/// Does what has begun until nothing is left of it.
+async fn work(session: Arc<Session>) {
+    let mut working = FuturesUnordered::new();
+    poll_fn(|context| {
+        loop {
+            {
+                let mut state = session.inbound.state();
+                working.extend(std::mem::take(&mut state.begun));
+                if working.is_empty() {
+                    state.task = None;
+                    return Poll::Ready(());
+                }
+                state.task = Some(context.waker().clone());
+            }
+            // One that panics has left its place, and the others go on.
+            while let Ok(done) = catch_unwind(AssertUnwindSafe(|| working.poll_next_unpin(context)))
+            {
+                if ready!(done).is_none() {
+                    break;
+                }
+            }
+        }
+    })
+    .await;
 }
 
 /// Starts the next request that waits, or gives the place back.
