@@ -66,10 +66,11 @@ impl Taken {
 #[async_trait]
 pub trait CommandSource: Send {
     /// Waits for commands, then gives all that are there, up to `max`, in the order in which they
-    /// were given within each lane. `None` once the bus is closed. Safe to cancel.
+    /// were given within each lane; and beyond `max` what stands at the same place as the last. `None`
+    /// once the bus is closed. Safe to cancel.
     async fn next(&mut self, max: usize) -> Option<Vec<Taken>>;
 
-    /// Takes a lane's commands from now on, those behind `after`: all of a place or none. Where the queue is another than
+    /// Takes a lane's commands from now on, those behind `after`. Where the queue is another than
     /// the one that `after` is of, or was set back behind it, all that it holds comes: some of it may
     /// have been handled before, which the commands' keys tell.
     ///

@@ -28,8 +28,8 @@
 //!
 //! # What it guarantees
 //!
-//! Commands reach the stream in the order of the calls, none after its deadline passed while it
-//! waited here. A lane is read in the stream's order from behind a cursor, whatever becomes of
+//! Commands reach the stream in their lane's order of the calls, none after its deadline passed while
+//! it waited here. A lane is read in the stream's order from behind a cursor, whatever becomes of
 //! connection, server and consumer; where the stream doesn't reach the cursor any more, all that it
 //! holds is read, and the commands' keys tell what was handled before. All else may be lost, and is
 //! noticed by its numbers.

@@ -248,16 +248,18 @@ mod tests {
 
     #[test]
     fn the_cursor_passes_what_stands_at_one_place_with_the_last_of_it() {
-        let mut book = book([3]);
-        let before = |sequence: Option<u64>| Place { lane: 3, cursor: sequence.map(cursor) };
-        let places = [before(None), before(None), place(3, 1), before(Some(1)), place(3, 2)];
+        let mut book = LaneBook::default();
+        // Of a stream that is no more: nothing of the new one is before the first.
+        assert!(book.enter(&Owned { claim: claim(3, 1), cursor: Some(cursor(9)) }));
+        let at = |sequence: Option<u64>| Place { lane: 3, cursor: sequence.map(cursor) };
+        let places = [at(None), at(None), at(Some(1)), at(Some(1)), at(Some(2))];
         let tickets = places.map(|place| book.take(place).expect("it is owned"));
-        for (ticket, reached) in tickets.into_iter().zip([None, None, Some(1), None, Some(2)]) {
+        for (append, (ticket, stored)) in
+            (1..).zip(tickets.into_iter().zip([None, None, Some(1), None, Some(2)]))
+        {
             book.settle(ticket);
-            let stored = book.progress(1, []);
-            assert_eq!(stored.first().and_then(|stored| stored.cursor), reached.map(cursor));
-            // Nothing is left to be stored.
-            book.lanes.values_mut().for_each(|lane| lane.append = 0);
+            let progress = book.progress(append, []);
+            assert_eq!(progress.first().and_then(|lane| lane.cursor), stored.map(cursor));
         }
     }
 

@@ -23,7 +23,7 @@ use crate::ReplyFuture;
 use crate::refusal::{answered, refused, unavailable};
 
 /// The most commands in one message: their numbers are part of a subject.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Commands {

@@ -19,6 +19,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use verbatim_protocol::{CommandEnvelope, LaneCursor, Place};
 
+use super::commands;
 use super::connection::Link;
 use super::error::Cause;
 use super::lanes::{Following, Held, Lanes, Undecodable};
@@ -46,7 +47,7 @@ pub(super) struct Readers {
     pub(super) subjects: Arc<Subjects>,
     pub(super) lanes: Arc<Lanes>,
     pub(super) tasks: Tasks,
-    /// Commands of one lane that are read ahead.
+    /// Messages of one lane that are read ahead, of up to [`commands::MOST`] commands.
     pub(super) window: usize,
     /// What came to a lane's inbox and is not the server's.
     pub(super) malformed: AtomicU64,
@@ -308,18 +309,26 @@ impl Reader {
         let reply_to = reply_to.and_then(|to| self.shared.subjects.reply_inbox(to.as_str()));
         let (inbox, numbers) = reply_to.unzip();
         let mut numbers = numbers.into_iter().flatten();
-        let mut lines = message.payload.split(|byte| *byte == b'\n').peekable();
-        let mut held = Vec::new();
-        while let Some(line) = lines.next() {
-            let is_last = lines.peek().is_none();
-            let cursor = if is_last { Some(cursor) } else { before };
+        let mut lines: Vec<&[u8]> =
+            message.payload.split(|byte| *byte == b'\n').take(commands::MOST + 1).collect();
+        if lines.len() > commands::MOST {
+            // None of ours.
+            lines = vec![&message.payload];
+        }
+        let last = lines.len() - 1;
+        let held = lines.into_iter().enumerate().map(|(index, line)| {
+            let cursor = if index == last { Some(cursor) } else { before };
             let command = decode(self.lane, line)
                 .map_err(|reason| Undecodable { command: line.to_vec(), reason });
             let reply_to = inbox.clone().zip(numbers.next());
-            let reply_to = reply_to.map(|(inbox, number)| ReplyTo { inbox, number });
-            held.push(Held { place: Place { lane: self.lane, cursor }, command, reply_to });
-        }
-        held
+            Held {
+                place: Place { lane: self.lane, cursor },
+                command,
+                reply_to: reply_to.map(|(inbox, number)| ReplyTo { inbox, number }),
+                goes_on: index < last,
+            }
+        });
+        held.collect()
     }
 
     async fn remove_consumer(&mut self) {

@@ -39,6 +39,8 @@ pub(super) struct Held {
     pub(super) place: Place,
     pub(super) command: Result<CommandEnvelope, Undecodable>,
     pub(super) reply_to: Option<ReplyTo>,
+    /// The next in the queue came in the same message.
+    pub(super) goes_on: bool,
 }
 
 pub(super) struct Undecodable {
@@ -148,10 +150,15 @@ struct Source {
 
 impl Source {
     fn give(&self, queue: &mut Queue, max: usize) -> Vec<Taken> {
-        let count = queue.held.len().min(max);
+        let mut count = queue.held.len().min(max);
+        // The cursor comes with the last of a message. Who was given only some of it could leave the lane
+        // then, and the next owner would be given those again, which this one has answered.
+        while count > 0 && queue.held[count - 1].goes_on {
+            count += 1;
+        }
         let mut given = Vec::with_capacity(count);
         for held in queue.held.drain(..count) {
-            let Held { place, command, reply_to } = held;
+            let Held { place, command, reply_to, goes_on: _ } = held;
             let following = queue.following.get(&place.lane).map(Arc::clone);
             if let Some(following) = &following {
                 following.held.fetch_sub(1, Ordering::Relaxed);

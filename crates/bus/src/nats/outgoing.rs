@@ -126,7 +126,13 @@ struct Publishing {
     dropped: Arc<AtomicU64>,
 }
 
-const TOO_LATE: &str = "its time was up";
+/// Why something was not published.
+#[derive(Debug, Clone, Copy)]
+enum Unsent {
+    /// Its time was up, or that of the first of a parcel.
+    TooLate,
+    Refused,
+}
 
 impl Publishing {
     async fn run(mut self, mut queue: mpsc::Receiver<(Outgoing, Ticket)>) {
@@ -140,8 +146,8 @@ impl Publishing {
                     tracing::warn!(
                         queue = self.name,
                         dropped,
-                        reason,
-                        "a message was not published"
+                        ?reason,
+                        "what waited was not published"
                     );
                 }
             }
@@ -149,44 +155,51 @@ impl Publishing {
     }
 
     /// # Errors
-    /// How many were not published, and why.
-    async fn publish_all(&mut self, waiting: Vec<Outgoing>) -> Result<(), (u64, &'static str)> {
-        let (mut lost, mut reason) = (0, TOO_LATE);
-        let due = self.connected(waiting, &mut lost).await;
-        for parcel in gather(due, self.packing.most, self.link.client().max_payload()) {
-            if let Err(why) = self.publish(&parcel).await {
-                lost += parcel.len() as u64;
-                reason = why;
+    /// How many were not published, and why the last of them.
+    async fn publish_all(&mut self, waiting: Vec<Outgoing>) -> Result<(), (u64, Unsent)> {
+        let mut unsent = Ok(());
+        let mut lose = |count: usize, reason| {
+            if count > 0 {
+                let lost = unsent.err().map_or(0, |(lost, _)| lost);
+                unsent = Err((lost + count as u64, reason));
+            }
+        };
+        for mut parcel in gather(waiting, self.packing.most, self.link.client().max_payload()) {
+            loop {
+                lose(self.wait(&mut parcel).await, Unsent::TooLate);
+                match self.publish(&parcel).await {
+                    Ok(()) => break,
+                    // Those that still have time go without the others.
+                    Err(Unsent::TooLate) => {}
+                    Err(Unsent::Refused) => {
+                        lose(parcel.len(), Unsent::Refused);
+                        break;
+                    }
+                }
             }
         }
-        if lost > 0 { Err((lost, reason)) } else { Ok(()) }
+        unsent
     }
 
     /// Waits for a connection, as what is handed to the client while it has none is sent whenever it has
-    /// one again. Gives what is still in time then.
-    async fn connected(&mut self, mut waiting: Vec<Outgoing>, late: &mut u64) -> Vec<Outgoing> {
+    /// one again. Drops what is late by then; how many.
+    async fn wait(&mut self, parcel: &mut Vec<Outgoing>) -> usize {
+        let before = parcel.len();
         loop {
             let now = Instant::now();
-            let before = waiting.len();
-            waiting.retain(|outgoing| outgoing.deadline > now);
-            *late += (before - waiting.len()) as u64;
-            let Some(next) = waiting.iter().map(|outgoing| outgoing.deadline).min() else {
-                return waiting;
-            };
-            if self.link.is_connected() {
-                return waiting;
-            }
-            tokio::select! {
-                () = self.link.changed() => {}
-                () = sleep_until(next) => {}
+            parcel.retain(|outgoing| outgoing.deadline > now);
+            match first_deadline(parcel) {
+                Some(first) if !self.link.is_connected() => tokio::select! {
+                    () = self.link.changed() => {}
+                    () = sleep_until(first) => {}
+                },
+                _ => return before - parcel.len(),
             }
         }
     }
 
-    async fn publish(&self, parcel: &[Outgoing]) -> Result<(), &'static str> {
-        let Some(deadline) = parcel.iter().map(|outgoing| outgoing.deadline).min() else {
-            return Ok(());
-        };
+    async fn publish(&self, parcel: &[Outgoing]) -> Result<(), Unsent> {
+        let Some(deadline) = first_deadline(parcel) else { return Ok(()) };
         let Message { subject, answered, payload } = (self.packing.pack)(parcel);
         let client = self.link.client();
         let publishing = async {
@@ -200,11 +213,14 @@ impl Publishing {
             }
         };
         match timeout_at(deadline, publishing).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err("the client refuses it"),
-            Err(_) => Err(TOO_LATE),
+            Ok(published) => published.map_err(|_| Unsent::Refused),
+            Err(_) => Err(Unsent::TooLate),
         }
     }
+}
+
+fn first_deadline(parcel: &[Outgoing]) -> Option<Instant> {
+    parcel.iter().map(|outgoing| outgoing.deadline).min()
 }
 
 /// How much was handed over and is not written yet, over all queues.

@@ -66,7 +66,7 @@ async fn a_stream_that_is_full_refuses_at_once_and_takes_again_when_there_is_roo
 async fn without_a_stream_commands_are_refused_at_once() {
     let nats = Nats::connect(options()).await.expect("a connection");
     let begun = Instant::now();
-    // The first alone, the others as one message.
+    // As two messages.
     let replies: Vec<_> = (1..=100).map(|n| nats.send(one(n))).collect();
     for reply in replies {
         assert!(is_unavailable(&reply.await));
@@ -83,10 +83,14 @@ async fn commands_to_a_lane_that_wait_together_are_one_message_and_its_place_com
     // On one thread, they are all handed over before any of them goes out.
     let replies: Vec<_> = (2..=201).map(|n| nats.send(one(n))).collect();
     let mut taken = Vec::new();
+    let mut given = Vec::new();
     while taken.len() < 200 {
-        // Some of a message, then the rest of it.
-        taken.extend(take(&mut *source, 10).await);
+        // Some are asked for; the rest of their message comes with them.
+        let more = soon(source.next(10)).await.expect("the bus is open");
+        given.push(more.len());
+        taken.extend(more.into_iter().filter_map(Taken::request));
     }
+    assert_eq!(given, [64, 64, 64, 8]);
     assert_eq!(numbers(&taken), (2..=201).collect::<Vec<_>>());
     assert_eq!(stored(&nats).await, 5, "64 at most are one message");
     let places = taken.iter().map(|request| request.place.and_then(|place| place.cursor));
@@ -107,6 +111,18 @@ async fn commands_to_a_lane_that_wait_together_are_one_message_and_its_place_com
         assert_eq!(reply.await, Ok(done(n)));
     }
     assert_eq!(nats.dropped(), Dropped::default());
+}
+
+#[tokio::test]
+async fn a_message_of_more_lines_than_any_has_is_one_that_cannot_be_read() {
+    let nats = open(options()).await;
+    let mut source = crate::conformance::open(&nats, &[]);
+    let subject = nats.readers.subjects.command(lane());
+    nats.link.client().publish(subject, "\n".repeat(64).into()).await.expect("it goes out");
+    fill(&nats, 1..=1).await;
+    let taken = soon(source.next(1)).await.expect("the bus is open");
+    assert!(matches!(&*taken, [Taken::Undecodable { command, .. }] if command.len() == 64));
+    assert_eq!(numbers(&take(&mut *source, 1).await), [1]);
 }
 
 #[tokio::test]

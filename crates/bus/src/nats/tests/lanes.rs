@@ -77,6 +77,25 @@ async fn a_lane_that_is_handed_over_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_lane_that_is_handed_over_in_a_message_repeats_nothing_of_what_was_given_out() {
+    let options = options();
+    let (one, two) = (open(options.clone()).await, open(options).await);
+    let mut sources = [one.commands(), two.commands()];
+    sources[0].follow(lane(), None);
+    let replies: Vec<_> = (1..=100).map(|n| one.send(super::one(n))).collect();
+    // Some of the first of two messages.
+    let taken = soon(sources[0].next(3)).await.expect("the bus is open");
+    let taken: Vec<_> = taken.into_iter().filter_map(Taken::request).collect();
+    let after = taken.last().and_then(|request| request.place?.cursor);
+    let mut seen = numbers(&taken);
+    sources[0].leave(lane());
+    sources[1].follow(lane(), after);
+    seen.extend(numbers(&take(&mut *sources[1], 100 - seen.len()).await));
+    assert_eq!(seen, (1..=100).collect::<Vec<_>>());
+    drop(replies);
+}
+
+#[tokio::test]
 async fn who_left_a_lane_does_not_answer_for_it() {
     let options = options();
     let (old, new) = (open(options.clone()).await, open(options).await);

@@ -48,6 +48,31 @@ async fn a_broker_that_went_away_refuses_by_the_deadline_and_gets_nothing_late()
 }
 
 #[tokio::test]
+async fn of_what_waits_together_only_what_is_late_is_dropped() {
+    let mut server = Server::start().await;
+    let nats = open(options_for(&server)).await;
+    server.kill();
+    eventually("it is noticed", async || !nats.is_connected()).await;
+    let soon_late = Duration::from_millis(300);
+    let replies: Vec<_> = (1..=50)
+        .map(|n| nats.send(command("conv_1", n, if n % 5 == 0 { soon_late } else { PATIENCE })))
+        .collect();
+    tokio::time::sleep(2 * soon_late).await;
+    server.restart().await;
+    let mut source = crate::conformance::open(&nats, &[]);
+    for request in take(&mut *source, 40).await {
+        let number = number(&request);
+        assert_ne!(number % 5, 0, "it was late");
+        (request.reply)(Ok(done(number)));
+    }
+    for (n, reply) in (1..).zip(replies) {
+        let reply = soon(reply).await;
+        if n % 5 == 0 { assert!(is_unavailable(&reply)) } else { assert_eq!(reply, Ok(done(n))) }
+    }
+    assert_eq!(nats.dropped().unsent, 10);
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_is_noticed_and_holds_nobody_up() {
     let server = Server::start().await;
     let nats = open(options_for(&server)).await;
