@@ -1,6 +1,7 @@
 //! The key that wraps all others.
 
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -73,12 +74,23 @@ pub(crate) fn ready(key: &[u8]) -> Option<LessSafeKey> {
     Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?))
 }
 
+/// Never the same twice: of a cryptographic generator in this process, and with the time, as a machine that
+/// is set back to what it was would draw the same again. (aws-lc's own generator asks the processor for
+/// entropy at each call, which would be most of what sealing takes.)
+fn nonce() -> [u8; NONCE_LEN] {
+    let mut nonce = [0; NONCE_LEN];
+    rand::fill(&mut nonce);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    for (byte, time) in nonce.iter_mut().zip(now.to_le_bytes()) {
+        *byte ^= time;
+    }
+    nonce
+}
+
 /// A fresh nonce, the ciphertext and its tag.
 pub(crate) fn seal(key: &LessSafeKey, aad: &[u8], mut plain: Vec<u8>) -> Result<Vec<u8>, Error> {
     let broken = |_| Error::Unavailable("encryption failed".into());
-    // Of a cryptographic generator. aws-lc's own asks the processor for entropy at each call, which would
-    // be most of what sealing takes.
-    let nonce: [u8; NONCE_LEN] = rand::random();
+    let nonce = nonce();
     plain.splice(0..0, nonce);
     let nonce = Nonce::assume_unique_for_key(nonce);
     let tag = key
@@ -114,6 +126,14 @@ mod tests {
         let key = STANDARD.encode([7; 32]).parse::<MasterKey>().expect("base64");
         assert!(key.has_made(&master(7).proof()), "the same key");
         assert!(!key.has_made(&master(8).proof()), "another");
+    }
+
+    #[test]
+    fn no_nonce_comes_twice() {
+        let mut nonces: Vec<_> = (0..10_000).map(|_| nonce()).collect();
+        nonces.sort_unstable();
+        nonces.dedup();
+        assert_eq!(nonces.len(), 10_000);
     }
 
     #[test]
