@@ -13,9 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::CatchUnwind;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
@@ -31,6 +30,8 @@ use crate::requests::{Answer, AnswerFuture, Kind, failure_envelope};
 
 /// The most bytes of one socket's requests that wait.
 const WAITING_BYTES: usize = 8 * 1024 * 1024;
+/// Requests of one socket that are answered before others have their turn.
+const IN_ONE_GO: usize = 16;
 /// When to try again after the queue was full.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -251,26 +252,37 @@ fn go_on(session: &Arc<Session>, mut state: MutexGuard<'_, State>, step: Step) {
     }
 }
 
-/// Does what has begun until nothing is left of it.
+/// Does what has begun until nothing is left of it. All of it is looked at whenever something has happened:
+/// mostly that is one batch of the journal's, which answers most of a socket's requests at once.
 async fn work(session: Arc<Session>) {
-    let mut working = FuturesUnordered::new();
+    let mut working: Vec<Work> = Vec::new();
     poll_fn(|context| {
+        let (mut done, mut next) = (0, 0);
         loop {
-            {
+            if next == working.len() {
                 let mut state = session.inbound.state();
-                working.extend(std::mem::take(&mut state.begun));
-                if working.is_empty() {
-                    state.task = None;
-                    return Poll::Ready(());
+                if state.begun.is_empty() {
+                    if working.is_empty() {
+                        state.task = None;
+                        return Poll::Ready(());
+                    }
+                    state.task = Some(context.waker().clone());
+                    return Poll::Pending;
                 }
-                state.task = Some(context.waker().clone());
+                working.append(&mut state.begun);
             }
-            // One that panics has left its place, and the others go on.
-            while let Ok(done) = catch_unwind(AssertUnwindSafe(|| working.poll_next_unpin(context)))
-            {
-                if ready!(done).is_none() {
-                    break;
+            let Some(work) = working.get_mut(next) else { continue };
+            match catch_unwind(AssertUnwindSafe(|| work.poll_unpin(context))) {
+                Ok(Poll::Pending) => next += 1,
+                // One that panics keeps its place for ever, and the others go on.
+                Ok(Poll::Ready(())) | Err(_) => {
+                    working.remove(next);
+                    done += 1;
                 }
+            }
+            if done == IN_ONE_GO {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     })

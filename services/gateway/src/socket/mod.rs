@@ -64,7 +64,7 @@ pub(crate) struct Sockets {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     delivery: Arc<Delivery>,
-    /// Requests that were taken and are not answered.
+    /// Sockets' requests that were taken and are not answered.
     at_work: TaskTracker,
     tasks: TaskTracker,
     closing: AtomicBool,
