@@ -31,9 +31,16 @@ pub(crate) struct Slot {
     pub(crate) loading: bool,
     /// Commands that wait for the state, in order.
     pub(crate) parked: VecDeque<Pending>,
+    /// What it counts for in the cache.
+    weight: usize,
 }
 
 impl Slot {
+    /// Itself, and the members of its conversation.
+    fn weigh(&self) -> usize {
+        1 + self.state.as_ref().map_or(0, State::member_count)
+    }
+
     fn is_in_use(&self) -> bool {
         self.uncommitted > 0 || self.loading || !self.parked.is_empty()
     }
@@ -83,13 +90,16 @@ impl Slot {
 /// The slots, the least recently used going first. A slot in use is never evicted, or what is
 /// decided next would not know of what is being appended.
 pub(crate) struct Cache {
+    /// Aggregates, and their members.
     capacity: usize,
+    /// As of when each slot was looked for last.
+    weight: usize,
     slots: LruCache<StreamId, Slot>,
 }
 
 impl Cache {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, slots: LruCache::new_unbounded() }
+        Self { capacity, weight: 0, slots: LruCache::new_unbounded() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -101,16 +111,18 @@ impl Cache {
         if !self.slots.contains_key(stream) {
             self.slots.insert(stream.clone(), Slot::default());
         }
-        self.slots.get_mut(stream).expect("it was there, or has just been put there")
+        let slot = self.slots.get_mut(stream).expect("it was there, or has just been put there");
+        weigh(slot, &mut self.weight)
     }
 
     /// The slot, if there is one, without counting as a use.
     pub(crate) fn peek(&mut self, stream: &StreamId) -> Option<&mut Slot> {
-        self.slots.peek_mut(stream)
+        Some(weigh(self.slots.peek_mut(stream)?, &mut self.weight))
     }
 
-    pub(crate) fn remove(&mut self, stream: &StreamId) -> Option<Slot> {
-        self.slots.remove(stream)
+    pub(crate) fn remove(&mut self, stream: &StreamId) {
+        let removed = self.slots.remove(stream);
+        self.weight -= removed.map_or(0, |slot| slot.weight);
     }
 
     /// Drops the states of streams, and the commands that wait for them. Gives the number of those.
@@ -124,8 +136,8 @@ impl Cache {
                 unused.push(stream.clone());
             }
         }
-        for stream in unused {
-            self.slots.remove(&stream);
+        for stream in &unused {
+            self.remove(stream);
         }
         parked
     }
@@ -133,12 +145,82 @@ impl Cache {
     /// Evicts what is over the capacity and not in use.
     pub(crate) fn trim(&mut self) {
         let mut passed_over = 0;
-        while self.slots.len() > self.capacity && passed_over < MAX_PASSED_OVER {
+        while self.weight > self.capacity && passed_over < MAX_PASSED_OVER {
             let Some((stream, slot)) = self.slots.remove_lru() else { return };
             if slot.is_in_use() {
                 self.slots.insert(stream, slot);
                 passed_over += 1;
+            } else {
+                self.weight -= slot.weight;
             }
         }
+    }
+}
+
+/// Counts a slot as what it has become.
+fn weigh<'a>(slot: &'a mut Slot, all: &mut usize) -> &'a mut Slot {
+    let weight = slot.weigh();
+    *all = *all - slot.weight + weight;
+    slot.weight = weight;
+    slot
+}
+
+#[cfg(test)]
+mod tests {
+    use verbatim_domain::conversation::CreateGroup;
+    use verbatim_domain::{AggregateType, Conversation, ConversationCommand, UserId};
+
+    use super::*;
+
+    fn stream(id: &str) -> StreamId {
+        StreamId::conversation(&id.parse().expect("an id"))
+    }
+
+    fn group(members: usize) -> State {
+        let user = |n: usize| format!("user{n}").parse::<UserId>().expect("an id");
+        let create = CreateGroup {
+            creator: user(0),
+            members: (1..members).map(user).collect(),
+            title: None,
+        };
+        let events = Conversation::default().decide(&ConversationCommand::CreateGroup(create));
+        let mut state = State::new(AggregateType::Conversation);
+        for event in events.expect("a group") {
+            state.apply(&event.into()).expect("of its kind");
+        }
+        state
+    }
+
+    #[test]
+    fn members_count_as_much_as_aggregates() {
+        let mut cache = Cache::new(30);
+        for id in ["a", "b", "c"] {
+            cache.touch(&stream(id)).state = Some(group(9));
+            cache.peek(&stream(id));
+        }
+        cache.trim();
+        assert_eq!((cache.len(), cache.weight), (3, 30));
+        cache.touch(&stream("a"));
+        cache.touch(&stream("d"));
+        cache.trim();
+        assert!(cache.peek(&stream("b")).is_none(), "it was not used for longest");
+        assert_eq!((cache.len(), cache.weight), (3, 21));
+        cache.remove(&stream("a"));
+        assert_eq!(cache.forget(|of| *of == stream("c")), 0);
+        assert_eq!((cache.len(), cache.weight), (1, 1));
+    }
+
+    #[test]
+    fn what_is_in_use_stays_however_large() {
+        let mut cache = Cache::new(5);
+        let slot = cache.touch(&stream("a"));
+        (slot.state, slot.uncommitted) = (Some(group(9)), 1);
+        cache.touch(&stream("b"));
+        cache.peek(&stream("a"));
+        cache.trim();
+        assert_eq!((cache.len(), cache.weight), (1, 10));
+        cache.touch(&stream("a")).uncommitted = 0;
+        cache.trim();
+        assert_eq!((cache.len(), cache.weight), (0, 0));
     }
 }

@@ -55,8 +55,8 @@ pub struct Settings {
     pub max_batch: usize,
     /// Events past which an append takes no further command; one command may exceed it.
     pub max_batch_events: usize,
-    /// Aggregates kept in memory.
-    pub hot_aggregates: usize,
+    /// Aggregates and their members kept in memory.
+    pub hot_members: usize,
     /// Events of an aggregate between two snapshots.
     pub snapshot_every: u64,
     /// Reads at once that load aggregates.
@@ -83,7 +83,7 @@ impl Default for Settings {
         Self {
             max_batch: 512,
             max_batch_events: 8_192,
-            hot_aggregates: 50_000,
+            hot_members: 500_000,
             snapshot_every: 500,
             max_loads: 4,
             load_batch: 16,

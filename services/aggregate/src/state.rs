@@ -57,6 +57,14 @@ impl State {
         }
     }
 
+    /// How many a conversation has.
+    pub(crate) fn member_count(&self) -> usize {
+        match self {
+            Self::Conversation(state) => state.member_count(),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn apply(&mut self, event: &Event) -> Result<(), Misplaced> {
         match (self, event) {
             (Self::Conversation(state), Event::Conversation(event)) => state.apply(event.clone()),

@@ -96,7 +96,7 @@ impl Worker {
             settings,
             metrics,
             decide,
-            cache: Cache::new(settings.hot_aggregates),
+            cache: Cache::new(settings.hot_members),
             waiting: VecDeque::new(),
             parked: 0,
             forming: Batch::default(),

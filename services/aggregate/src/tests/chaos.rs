@@ -17,7 +17,7 @@ async fn whatever_the_journal_does_each_key_is_there_once_in_order_and_densely_n
     for seed in 0..6 {
         let settings = Settings {
             max_batch: 16,
-            hot_aggregates: 4,
+            hot_members: 12,
             max_loads: 2,
             snapshot_every: 10,
             load_page: 5,

@@ -123,8 +123,7 @@ async fn many_groups_at_once_are_spread_over_appends() {
 
 #[tokio::test]
 async fn more_conversations_than_the_cache_holds_stay_dense() {
-    let settings =
-        Settings { hot_aggregates: 3, max_loads: 2, max_batch: 8, ..Settings::default() };
+    let settings = Settings { hot_members: 9, max_loads: 2, max_batch: 8, ..Settings::default() };
     let service = Service::with(settings);
     let replies: Vec<_> = (0..2_000)
         .map(|n| {
@@ -149,7 +148,7 @@ async fn more_conversations_than_the_cache_holds_stay_dense() {
 
 #[tokio::test]
 async fn a_conversation_in_the_pipeline_is_not_evicted() {
-    let settings = Settings { hot_aggregates: 1, ..Settings::default() };
+    let settings = Settings { hot_members: 3, ..Settings::default() };
     let service = Service::with(settings);
     service.start_conversation("ann", "bob", "c").await;
     service.journal.hold();

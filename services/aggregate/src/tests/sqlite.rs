@@ -14,7 +14,7 @@ async fn open(folder: &Path) -> Arc<SqliteJournal> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_conversations_are_dense_in_a_real_journal_and_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
-    let settings = Settings { hot_aggregates: 20, snapshot_every: 50, ..Settings::default() };
+    let settings = Settings { hot_members: 60, snapshot_every: 50, ..Settings::default() };
     let service = Service::start(open(folder.path()).await, settings);
     let send = |service: &Service<SqliteJournal>, n: usize| {
         let id = if n.is_multiple_of(2) { "hot".to_owned() } else { format!("c{}", n % 101) };
