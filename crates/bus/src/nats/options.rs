@@ -27,7 +27,8 @@ pub struct NatsOptions {
     /// What this process listens to.
     pub topics: Topics,
     pub capacity: Capacity,
-    /// Commands of one lane that are taken from the server ahead of who handles them.
+    /// Messages of one lane, of up to 64 commands each, that are taken from the server ahead of who
+    /// handles them.
     pub lane_window: usize,
     pub stream: StreamOptions,
 }
