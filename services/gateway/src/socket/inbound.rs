@@ -6,9 +6,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -167,10 +166,10 @@ pub(super) fn receive(session: &Arc<Session>, packet: Value, ack: Option<i64>) {
                 drop(state);
                 if let Some(left) = settle(session, asker, outcome) {
                     // Nobody else takes places.
-                    go_on(session, session.inbound.state(), Step::Leaving(left));
+                    go_on(session, session.inbound.state(), Work::Leaving(left));
                 }
             }
-            None => go_on(session, state, Step::answering(asker, answer)),
+            None => go_on(session, state, Work::answering(asker, answer)),
         }
     } else if state.waiting.len() < limits.waiting_per_socket
         && state.waiting_bytes + bytes <= WAITING_BYTES
@@ -193,44 +192,34 @@ fn start(session: &Session, kind: Kind, payload: Option<&str>) -> AnswerFuture {
 
 /// A place among the requests under way: waits for an answer, then goes on with those that wait. A client
 /// that doesn't take its answers gets no more of them worked on.
-struct Work {
-    session: Arc<Session>,
-    step: Step,
-}
-
-enum Step {
+enum Work {
     /// Whatever goes wrong in one request, the next has its turn.
     Answering(Asker, CatchUnwind<AssertUnwindSafe<AnswerFuture>>),
     /// The answer leaves, or the socket goes.
     Leaving(oneshot::Receiver<()>),
 }
 
-impl Step {
+impl Work {
     fn answering(asker: Asker, answer: AnswerFuture) -> Self {
         Self::Answering(asker, AssertUnwindSafe(answer).catch_unwind())
     }
-}
 
-impl Future for Work {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Self { session, step } = &mut *self;
+    fn poll(&mut self, session: &Arc<Session>, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            let left = match step {
-                Step::Answering(asker, answer) => {
+            let left = match self {
+                Self::Answering(asker, answer) => {
                     let outcome = ready!(answer.poll_unpin(context));
                     settle(session, *asker, outcome.unwrap_or_else(|_| Err(Failure::internal())))
                 }
-                Step::Leaving(left) => {
+                Self::Leaving(left) => {
                     let _ = ready!(left.poll_unpin(context));
                     None
                 }
             };
-            *step = match left {
-                Some(left) => Step::Leaving(left),
+            *self = match left {
+                Some(left) => Self::Leaving(left),
                 None => match next(session) {
-                    Some((asker, answer)) => Step::answering(asker, answer),
+                    Some((asker, answer)) => Self::answering(asker, answer),
                     None => return Poll::Ready(()),
                 },
             };
@@ -238,28 +227,28 @@ impl Future for Work {
     }
 }
 
-/// Takes a place, and has the socket's task go on from this step.
-fn go_on(session: &Arc<Session>, mut state: MutexGuard<'_, State>, step: Step) {
+/// Takes a place, and has the socket's task go on with it.
+fn go_on(session: &Arc<Session>, mut state: MutexGuard<'_, State>, work: Work) {
     state.at_work += 1;
-    state.begun.push(Work { session: Arc::clone(session), step });
+    state.begun.push(work);
     if let Some(task) = state.task.clone() {
         drop(state);
         task.wake();
     } else {
         state.task = Some(Waker::noop().clone());
         drop(state);
-        session.sockets.at_work.spawn(work(Arc::clone(session)));
+        session.sockets.at_work.spawn(work_on(Arc::clone(session)));
     }
 }
 
 /// Does what has begun until nothing is left of it. All of it is looked at whenever something has happened:
 /// mostly that is one batch of the journal's, which answers most of a socket's requests at once.
-async fn work(session: Arc<Session>) {
+async fn work_on(session: Arc<Session>) {
     let mut working: Vec<Work> = Vec::new();
     poll_fn(|context| {
-        let (mut done, mut next) = (0, 0);
+        let (mut done, mut index) = (0, 0);
         loop {
-            if next == working.len() {
+            if index == working.len() {
                 let mut state = session.inbound.state();
                 if state.begun.is_empty() {
                     if working.is_empty() {
@@ -271,12 +260,12 @@ async fn work(session: Arc<Session>) {
                 }
                 working.append(&mut state.begun);
             }
-            let Some(work) = working.get_mut(next) else { continue };
-            match catch_unwind(AssertUnwindSafe(|| work.poll_unpin(context))) {
-                Ok(Poll::Pending) => next += 1,
+            let Some(work) = working.get_mut(index) else { continue };
+            match catch_unwind(AssertUnwindSafe(|| work.poll(&session, context))) {
+                Ok(Poll::Pending) => index += 1,
                 // One that panics keeps its place for ever, and the others go on.
                 Ok(Poll::Ready(())) | Err(_) => {
-                    working.remove(next);
+                    working.remove(index);
                     done += 1;
                 }
             }
