@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 
 import { TRANSPORTS } from './harness/client.mjs';
 import { deploy } from './harness/deployment.mjs';
@@ -185,6 +186,8 @@ describe('without a cursor', () => {
     await say(names.a, names, 1, 3);
     await first.message('3');
     const last = first.messages.at(-1);
+    // What is younger than two seconds may have crossed the goodbye.
+    await pause(4_000);
     first.close();
     await until(async () => (await status(last._id, names.bob)) === 'delivered', { what: 'the delivered mark' });
     const second = await deployment.connect(names.bob);
@@ -192,6 +195,17 @@ describe('without a cursor', () => {
     await say(names.a, names, 4, 4);
     await second.message('4');
     assert.deepEqual(contents(second), ['4']);
+  });
+
+  test('what came just before a goodbye comes again: it may have crossed it', async () => {
+    const names = await pair();
+    const first = await deployment.connect(names.bob);
+    await say(names.a, names, 1, 3);
+    await first.message('3');
+    first.close();
+    await deployment.log.until(`Disconnected { userId: "${names.bob}"`);
+    const second = await deployment.connect(names.bob);
+    assert.deepEqual(contents(second), range(1, 3));
   });
 
   test('what went out over a connection that broke comes again', async () => {

@@ -18,10 +18,13 @@ use crate::talk::{Outcome, Plan, Talk, Times, connect, pause, positive};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// For how long it is measured how others talk while nothing else happens.
 const CALM: Duration = Duration::from_secs(5);
-/// How long what comes twice may take.
-const LATE: Duration = Duration::from_millis(200);
+/// How long all stay before they leave: what comes twice or late comes in this time, and what they have
+/// been sent counts as received when they say goodbye.
+const STAY: Duration = Duration::from_secs(4);
 /// Who writes while the clients are away.
 const WRITERS: usize = 32;
+/// The most clients that are told of.
+const TOLD: usize = 10;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -50,6 +53,8 @@ pub struct Report {
     caught_up_without_cursor_seconds: f64,
     /// Messages that came other than they had to.
     wrong: u64,
+    /// Some of those to whom they came so.
+    wrong_for: Vec<String>,
     /// How others talked meanwhile.
     others: Others,
     #[serde(flatten)]
@@ -80,7 +85,14 @@ struct Clients<'t> {
 struct Back {
     connection: Connection,
     cursor: String,
-    wrong: u64,
+    caught_up: CaughtUp,
+}
+
+/// What came to clients other than it had to.
+#[derive(Debug, Default)]
+struct Wrong {
+    messages: u64,
+    clients: Vec<String>,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<Report> {
@@ -90,25 +102,25 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
     let cursors = vec![None; args.clients];
     let mut clients = Clients { target, users, cursors, opening: args.opening };
     // The first time makes the users known; the second is measured.
-    let back = clients.all_back(0).await?;
-    clients.leave(back).await?;
+    let back = clients.all_back().await?;
+    clients.leave(back, 0).await?;
     processes::quiet(&target.processes).await?;
 
     let plan = Plan { cast: Cast::new(10), rate: Some(args.others), ..Plan::default() };
     let mut others = Talk::begin(target, &plan).await?;
     others.measure(pause(CALM)).await?;
-    let (connect_seconds, back) = others.measure(timed(clients.all_back(0))).await?;
-    others.during(clients.leave(back)).await?;
+    let (connect_seconds, back) = others.measure(timed(clients.all_back())).await?;
+    let mut wrong = others.during(clients.leave(back, 0)).await?;
     others.during(clients.miss(args.missed)).await?;
     let before = processes::look(&target.processes)?;
-    let (caught_up_seconds, back) = others.measure(timed(clients.all_back(args.missed))).await?;
+    let (caught_up_seconds, back) = others.measure(timed(clients.all_back())).await?;
     let Spent { processes, load_cpu_seconds, .. } = before.until_now()?;
-    let wrong = others.during(clients.leave(back)).await?;
+    wrong.add(others.during(clients.leave(back, args.missed)).await?);
     others.during(clients.miss(args.missed)).await?;
     clients.cursors.fill(None);
     let (caught_up_without_cursor_seconds, back) =
-        others.measure(timed(clients.all_back(args.missed))).await?;
-    let also_wrong = others.during(clients.leave(back)).await?;
+        others.measure(timed(clients.all_back())).await?;
+    wrong.add(others.during(clients.leave(back, args.missed)).await?);
     let (outcome, windows) = others.end().await?;
     let times = |number: usize| Times::from(&windows[number].to_receipt);
     let others = Others {
@@ -121,7 +133,8 @@ pub async fn run(args: Args) -> anyhow::Result<Report> {
         connect_seconds,
         caught_up_seconds,
         caught_up_without_cursor_seconds,
-        wrong: wrong + also_wrong,
+        wrong: wrong.messages,
+        wrong_for: wrong.clients,
         others,
         outcome,
         processes,
@@ -152,41 +165,49 @@ impl Clients<'_> {
         pause(Duration::from_secs(2)).await
     }
 
-    /// Connects everybody behind their cursors, until all have had `missed` messages.
-    async fn all_back(&self, missed: usize) -> anyhow::Result<Vec<Back>> {
+    /// Connects everybody behind their cursors, until all have caught up.
+    async fn all_back(&self) -> anyhow::Result<Vec<Back>> {
         let Self { target, users, cursors, opening } = self;
         let back = users.iter().zip(cursors).enumerate();
         let back = back.map(|(number, (user, cursor))| async move {
             let mut connection = target.connect_at(user, number, cursor.as_deref()).await?;
-            let ready = timeout(PATIENCE, catch_up(&mut connection, missed)).await;
-            let (cursor, wrong) =
+            let ready = timeout(PATIENCE, catch_up(&mut connection)).await;
+            let (cursor, caught_up) =
                 ready.with_context(|| format!("{user} was not brought up to date"))??;
-            anyhow::Ok((number, Back { connection, cursor, wrong }))
+            anyhow::Ok((number, Back { connection, cursor, caught_up }))
         });
         let mut all: Vec<_> = stream::iter(back).buffer_unordered(*opening).try_collect().await?;
         all.sort_by_key(|(number, _)| *number);
         Ok(all.into_iter().map(|(_, back)| back).collect())
     }
 
-    /// All leave, and keep their cursors. How many messages were others than those that had to come, with
-    /// those that came after all should have been there.
-    async fn leave(&mut self, back: Vec<Back>) -> anyhow::Result<u64> {
-        pause(LATE).await?;
+    /// All leave, and keep their cursors. What was wrong with how they caught up with what they had
+    /// `missed`.
+    async fn leave(&mut self, back: Vec<Back>, missed: usize) -> anyhow::Result<Wrong> {
+        pause(STAY).await?;
         let reader = Reader::new(0);
-        let mut all_wrong = 0;
+        let mut wrong = Wrong::default();
         let mut leaving = Vec::new();
-        for (slot, Back { mut connection, cursor, wrong }) in self.cursors.iter_mut().zip(back) {
-            *slot = Some(cursor);
-            all_wrong += wrong;
+        let back = self.users.iter().zip(&mut self.cursors).zip(back);
+        for ((user, slot), Back { mut connection, cursor, mut caught_up }) in back {
             while let Some(more) = connection.next().now_or_never() {
                 if let Packet::Event(event) = parse(more?) {
-                    all_wrong += u64::from(reader.read(event).is_some());
+                    caught_up.late.extend(reader.read(event).map(|said| said.number));
                 }
             }
+            let messages = caught_up.wrong(missed);
+            if messages > 0 {
+                let start = if slot.is_some() { "with" } else { "without" };
+                wrong.add(Wrong {
+                    messages,
+                    clients: vec![format!("{user}, {start} a cursor, at {cursor}: {caught_up:?}")],
+                });
+            }
+            *slot = Some(cursor);
             leaving.push(connection.close());
         }
         stream::iter(leaving).buffer_unordered(self.opening).try_collect::<()>().await?;
-        Ok(all_wrong)
+        Ok(wrong)
     }
 }
 
@@ -213,37 +234,43 @@ async fn write(mut connection: Connection, users: &[String], count: usize) -> an
     connection.close().await
 }
 
-/// What one client gets of what it missed.
-#[derive(Default)]
+impl Wrong {
+    fn add(&mut self, more: Self) {
+        self.messages += more.messages;
+        self.clients.extend(more.clients);
+        self.clients.truncate(TOLD);
+    }
+}
+
+/// The numbers of the messages that one client got.
+#[derive(Debug, Default)]
 struct CaughtUp {
-    came: u64,
-    wrong: u64,
+    /// Until the server said that these were all.
+    came: Vec<u64>,
+    /// After that.
+    late: Vec<u64>,
 }
 
 impl CaughtUp {
-    /// It missed 1, 2, 3 …, in that order.
-    fn came(&mut self, number: u64) {
-        self.came += 1;
-        self.wrong += u64::from(number != self.came);
-    }
-
+    /// How many messages came other than 1, 2, 3 …, `missed` of them and nothing after.
     fn wrong(&self, missed: usize) -> u64 {
-        self.wrong + self.came.abs_diff(missed as u64)
+        let other = self.came.iter().zip(1..).filter(|(came, number)| *came != number).count();
+        (other + self.came.len().abs_diff(missed) + self.late.len()) as u64
     }
 }
 
 /// Reads until the server says that this was all, and gives the cursor behind it.
-async fn catch_up(connection: &mut Connection, missed: usize) -> anyhow::Result<(String, u64)> {
+async fn catch_up(connection: &mut Connection) -> anyhow::Result<(String, CaughtUp)> {
     let reader = Reader::new(0);
     let mut caught_up = CaughtUp::default();
     loop {
         let Packet::Event(event) = parse(connection.next().await?) else { continue };
         if let Some(said) = reader.read(event) {
-            caught_up.came(said.number);
+            caught_up.came.push(said.number);
         } else if event.starts_with(b"[\"stream:ready\"") {
             let event: Value = serde_json::from_slice(event)?;
             let cursor = event[1]["data"]["cursor"].as_str().context("no cursor")?;
-            return Ok((cursor.to_owned(), caught_up.wrong(missed)));
+            return Ok((cursor.to_owned(), caught_up));
         }
     }
 }
@@ -273,16 +300,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_comes_twice_or_in_another_order_is_wrong() {
-        let wrong = |numbers: &[u64]| {
-            let mut caught_up = CaughtUp::default();
-            for number in numbers {
-                caught_up.came(*number);
-            }
-            caught_up.wrong(3)
+        let wrong = |came: &[u64], late: &[u64]| {
+            CaughtUp { came: came.to_vec(), late: late.to_vec() }.wrong(3)
         };
-        assert_eq!(wrong(&[1, 2, 3]), 0);
+        assert_eq!(wrong(&[1, 2, 3], &[]), 0);
         for bad in [&[][..], &[1, 2], &[2, 3], &[1, 3, 2], &[1, 2, 2, 3], &[1, 2, 3, 4]] {
-            assert!(wrong(bad) > 0, "{bad:?}");
+            assert!(wrong(bad, &[]) > 0, "{bad:?}");
         }
+        assert_eq!(
+            wrong(&[1, 2], &[3]),
+            2,
+            "missing when it should have been there, and then late"
+        );
     }
 }

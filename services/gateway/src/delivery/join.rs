@@ -94,12 +94,12 @@ impl Delivery {
             Start::Malformed => Some(BadCursor::Malformed.to_string()),
             Start::Cursor(cursor) => match StreamCursor::parse(&cursor, journal.id()) {
                 Ok(after) if after <= head => {
-                    // Views that stand still are no reason to wait: what they lack comes live.
+                    // Views that don't follow are no reason to wait: what they lack comes live.
                     let reached =
                         self.retried(session, "views", || views.reached(head, VIEWS_WAIT));
                     let through = match timeout(VIEWS_WAIT, reached).await {
                         Ok(reached) => reached.map(|()| head)?,
-                        Err(_) => 0,
+                        Err(_) => views.checkpoint().min(head),
                     };
                     return Ok(Missed::between(after, through, 0));
                 }

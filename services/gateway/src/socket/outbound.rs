@@ -31,6 +31,10 @@ pub(super) use window::CHANNEL_PACKETS;
 
 /// Written messages are noted for the delivered mark in steps of this.
 const MARK_STEP: Duration = Duration::from_secs(1);
+/// What was written this long before a client's goodbye was read had arrived when the client said it.
+/// What is younger may have crossed it on the way, and a client that has said goodbye takes nothing
+/// any more.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How long a socket must live on, after a message was written to it, for the message to have
 /// arrived: a whole heartbeat.
@@ -282,14 +286,16 @@ impl Outbound {
         matches!(state.wire, Wire::Closed) || (state.queue.is_empty() && state.window.is_empty())
     }
 
-    /// Lets nothing out any more. The position up to which everything was written, 0 if nothing
-    /// new was.
+    /// Lets nothing out any more. The highest position that has arrived if the client has just said
+    /// goodbye, 0 if there is none that wasn't given before.
     pub fn close(&self) -> u64 {
         let mut state = self.state();
         state.settle(self.link.written());
         state.shut(&self.queued);
+        let written_by = Instant::now().checked_sub(GOODBYE + MARK_STEP);
         let marks = std::mem::take(&mut state.marks);
-        marks.back().map_or(0, |(_, position)| *position)
+        let arrived = marks.iter().take_while(|(since, _)| Some(*since) <= written_by);
+        arrived.last().map_or(0, |(_, position)| *position)
     }
 
     /// The highest position that has surely arrived, as the socket is alive at `now`; each once.

@@ -120,14 +120,14 @@ impl Session {
     pub(super) fn end(&self, reason: &'static str) {
         let mut phase = self.phase();
         let before = std::mem::replace(&mut *phase, Phase::Over);
-        let written = self.outbound.close();
+        let arrived = self.outbound.close();
         self.inbound.close(&self.sockets.metrics.queued_requests);
         let Phase::Connected(_place) = before else { return };
         let sockets = &self.sockets;
         sockets.registry.remove(self);
-        if reason == reason::CLIENT_DISCONNECT && written > 0 && !self.is_acknowledging() {
+        if reason == reason::CLIENT_DISCONNECT && arrived > 0 && !self.is_acknowledging() {
             // Before its user is told to be gone, so that nobody takes these for missed.
-            sockets.delivery.arrived(self.user(), written);
+            sockets.delivery.arrived(self.user(), arrived);
         }
         sockets.presence.disconnected(self.user(), &self.id);
         sockets.metrics.sockets.dec();

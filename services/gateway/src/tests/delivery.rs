@@ -12,6 +12,12 @@ fn say(world: &World, range: std::ops::RangeInclusive<u64>) {
     }
 }
 
+/// Leaves when what came has surely arrived.
+async fn say_goodbye(client: &mut Client) {
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    client.send("41").await;
+}
+
 fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
@@ -55,6 +61,22 @@ async fn what_was_stored_before_a_socket_came_is_replayed_though_its_frames_are_
 }
 
 #[tokio::test]
+async fn views_that_do_not_follow_are_waited_for_a_while_and_what_they_show_is_replayed() {
+    let running = Running::start(settings()).await;
+    let world = &running.world;
+    world.set_pushing(false);
+    say(world, 1..=3);
+    world.hold_views();
+    say(world, 4..=5);
+    let mut bo = running.connect_with(auth("bo", &world.cursor(1))).await;
+    assert_eq!(bo.contents(2).await, numbers(2..=3));
+    let ready = bo.event("stream:ready").await;
+    assert_eq!(ready["data"], json!({ "cursor": world.cursor(3), "replayed": 2 }));
+    world.push_through(5);
+    assert_eq!(bo.contents(2).await, numbers(4..=5));
+}
+
+#[tokio::test]
 async fn without_a_cursor_it_goes_on_from_the_users_mark_without_own_messages() {
     let running = Running::start(settings()).await;
     let world = &running.world;
@@ -64,11 +86,28 @@ async fn without_a_cursor_it_goes_on_from_the_users_mark_without_own_messages() 
     assert_eq!(bo.contents(5).await, numbers(1..=5));
     let ready = bo.event("stream:ready").await;
     assert_eq!(ready["data"], json!({ "cursor": world.cursor(6), "replayed": 5 }));
-    bo.send("41").await;
+    say_goodbye(&mut bo).await;
     until("a clean goodbye moves the mark", async || world.mark("bo") == 5).await;
     say(world, 7..=7);
     let mut again = running.connect("bo").await;
     assert_eq!(again.contents(1).await, numbers(7..=7));
+}
+
+#[tokio::test]
+async fn what_a_goodbye_may_have_crossed_comes_again() {
+    let running = Running::start(settings()).await;
+    let world = &running.world;
+    let mut bo = running.connect("bo").await;
+    bo.event("stream:ready").await;
+    say(world, 1..=1);
+    assert_eq!(bo.contents(1).await, numbers(1..=1));
+    // Written to a client that has said goodbye already, of which the gateway has yet to hear.
+    say(world, 2..=2);
+    bo.send("41").await;
+    until("the goodbye is heard", async || running.metric("verbatim_sockets 0").await).await;
+    let mut again = running.connect("bo").await;
+    assert_eq!(again.contents(2).await, numbers(1..=2));
+    assert_eq!(world.mark("bo"), 0);
 }
 
 #[tokio::test]
@@ -93,7 +132,7 @@ async fn what_others_said_among_own_messages_is_sent_and_not_passed_over() {
     assert_eq!(ann.contents(1).await, ["151"]);
     let ready = ann.event("stream:ready").await;
     assert_eq!(ready["data"], json!({ "cursor": world.cursor(300), "replayed": 1 }));
-    ann.send("41").await;
+    say_goodbye(&mut ann).await;
     until("a clean goodbye moves the mark", async || world.mark("ann") > 0).await;
     assert_eq!(world.mark("ann"), 151, "no further than what was sent");
     running.connect("ann").await.event("stream:ready").await;

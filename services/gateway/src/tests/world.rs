@@ -41,6 +41,8 @@ pub(super) struct World {
     epoch: AtomicU64,
     /// Pushes follow commits by themselves.
     pushing: AtomicBool,
+    /// The views follow commits by themselves.
+    following: AtomicBool,
     /// Views and journal answer.
     up: AtomicBool,
     /// Commands are answered.
@@ -67,6 +69,7 @@ impl World {
             pushed: AtomicU64::new(0),
             epoch: AtomicU64::new(1),
             pushing: AtomicBool::new(true),
+            following: AtomicBool::new(true),
             up: AtomicBool::new(true),
             answering: watch::Sender::new(true),
             lists_read: AtomicU64::new(0),
@@ -161,7 +164,10 @@ impl World {
         let conversation_id: ConversationId = "conv".parse().expect("an id");
         if before.is_none() {
             messages.push(Message::new(conversation_id.clone(), sent.clone(), recorded_at));
-            self.shown.send_replace(position);
+            self.shown.send_if_modified(|shown| {
+                let follows = self.following.load(Ordering::SeqCst);
+                follows && std::mem::replace(shown, position) != position
+            });
         }
         drop(messages);
         if self.pushing.load(Ordering::SeqCst) {
@@ -189,6 +195,11 @@ impl World {
     /// Whether pushes follow commits by themselves.
     pub fn set_pushing(&self, pushing: bool) {
         self.pushing.store(pushing, Ordering::SeqCst);
+    }
+
+    /// Stops the views where they are.
+    pub fn hold_views(&self) {
+        self.following.store(false, Ordering::SeqCst);
     }
 
     /// Whether journal and views answer.
