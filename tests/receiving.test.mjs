@@ -197,27 +197,22 @@ describe('without a cursor', () => {
     assert.deepEqual(contents(second), ['4']);
   });
 
-  test('what came just before a goodbye comes again: it may have crossed it', async () => {
-    const names = await pair();
-    const first = await deployment.connect(names.bob);
-    await say(names.a, names, 1, 3);
-    await first.message('3');
-    first.close();
-    await deployment.log.until(`Disconnected { userId: "${names.bob}"`);
-    const second = await deployment.connect(names.bob);
-    assert.deepEqual(contents(second), range(1, 3));
-  });
-
-  test('what went out over a connection that broke comes again', async () => {
-    const names = await pair();
-    const first = await deployment.connect(names.bob);
-    await say(names.a, names, 1, 3);
-    await first.message('3');
-    first.breakOff();
-    await deployment.log.until(`Disconnected { userId: "${names.bob}"`);
-    const second = await deployment.connect(names.bob);
-    assert.deepEqual(contents(second), range(1, 3));
-  });
+  const leaves = {
+    'what came just before a goodbye, which may have crossed it,': (client) => client.close(),
+    'what went out over a connection that broke': (client) => client.breakOff(),
+  };
+  for (const [what, leave] of Object.entries(leaves)) {
+    test(`${what} comes again`, async () => {
+      const names = await pair();
+      const first = await deployment.connect(names.bob);
+      await say(names.a, names, 1, 3);
+      await first.message('3');
+      leave(first);
+      await deployment.log.until(`Disconnected { userId: "${names.bob}"`);
+      const second = await deployment.connect(names.bob);
+      assert.deepEqual(contents(second), range(1, 3));
+    });
+  }
 
   test('own messages count as delivered', async () => {
     const names = await pair();

@@ -287,15 +287,14 @@ impl Outbound {
     }
 
     /// Lets nothing out any more. The highest position that has arrived if the client has just said
-    /// goodbye, 0 if there is none that wasn't given before.
-    pub fn close(&self) -> u64 {
+    /// goodbye; each once.
+    pub fn close(&self) -> Option<u64> {
         let mut state = self.state();
         state.settle(self.link.written());
         state.shut(&self.queued);
-        let written_by = Instant::now().checked_sub(GOODBYE + MARK_STEP);
-        let marks = std::mem::take(&mut state.marks);
-        let arrived = marks.iter().take_while(|(since, _)| Some(*since) <= written_by);
-        arrived.last().map_or(0, |(_, position)| *position)
+        let arrived = state.arrived(Instant::now(), |_| GOODBYE);
+        state.marks = VecDeque::new();
+        arrived
     }
 
     /// The highest position that has surely arrived, as the socket is alive at `now`; each once.
@@ -309,14 +308,7 @@ impl Outbound {
         let upgraded = self.link.upgraded();
         let mut state = self.state();
         state.settle(self.link.written());
-        let mut arrived = None;
-        while let Some((since, position)) = state.marks.front() {
-            if now < *since + MARK_STEP + patience.for_written(*since, upgraded) {
-                break;
-            }
-            arrived = Some(*position);
-            state.marks.pop_front();
-        }
+        let arrived = state.arrived(now, |since| patience.for_written(since, upgraded));
         let open = !matches!(state.wire, Wire::Closed);
         let more = !state.marks.is_empty() || !state.queue.is_empty() || !state.window.is_empty();
         keep(open && more);
@@ -396,6 +388,17 @@ impl State {
             Wire::Open(socket) => Some(socket.transport_type()),
             Wire::Waiting | Wire::Closed => None,
         }
+    }
+
+    /// Takes the marks of what has waited for so long by `now`; the highest position of those.
+    fn arrived(&mut self, now: Instant, wait: impl Fn(Instant) -> Duration) -> Option<u64> {
+        let mut arrived = None;
+        while let Some((_, position)) =
+            self.marks.pop_front_if(|(since, _)| now >= *since + MARK_STEP + wait(*since))
+        {
+            arrived = Some(position);
+        }
+        arrived
     }
 
     fn shut(&mut self, queued: &Gauge) {

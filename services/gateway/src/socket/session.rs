@@ -125,7 +125,10 @@ impl Session {
         let Phase::Connected(_place) = before else { return };
         let sockets = &self.sockets;
         sockets.registry.remove(self);
-        if reason == reason::CLIENT_DISCONNECT && arrived > 0 && !self.is_acknowledging() {
+        if reason == reason::CLIENT_DISCONNECT
+            && let Some(arrived) = arrived
+            && !self.is_acknowledging()
+        {
             // Before its user is told to be gone, so that nobody takes these for missed.
             sockets.delivery.arrived(self.user(), arrived);
         }
